@@ -1,1 +1,5 @@
+#![doc = include_str!("../README.md")]
 
+pub mod call;
+pub mod keyed;
+pub mod ports;

@@ -1,0 +1,265 @@
+use super::{Call, EntryRange, Fault, Metric, StateOp};
+use millstream_model::column::{BytesColumn, HeadersColumn};
+use millstream_model::column_ref::{CheckedColumn, ColumnRef};
+use millstream_model::descriptor::StateKind;
+
+/// An emission as it arrives from a guest; columns that are `None` are the parents'.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputColumns<'a> {
+    /// Position of the output in the descriptor.
+    pub port: u32,
+    /// The row each record comes from, never descending.
+    pub parents: &'a [u32],
+    /// Keys, absent for a null key.
+    pub keys: Option<ColumnRef<'a>>,
+    /// Values, absent for a tombstone.
+    pub values: Option<ColumnRef<'a>>,
+    /// Event times in milliseconds since 1970.
+    pub timestamps_ms: Option<&'a [i64]>,
+    /// Rows, names and values of headers.
+    pub headers: Option<(&'a [u32], ColumnRef<'a>, ColumnRef<'a>)>,
+}
+
+fn misuse<T>(reason: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::Misuse(reason.into()))
+}
+
+fn checked<'a>(column: ColumnRef<'a>, rows: usize, what: &str) -> Result<CheckedColumn<'a>, Fault> {
+    let column = column.check().map_err(|error| Fault::Misuse(format!("{what}: {error}")))?;
+    if column.len() != rows {
+        return misuse(format!("{what}: {} rows where {rows} were due", column.len()));
+    }
+    Ok(column)
+}
+
+fn owned(column: CheckedColumn<'_>) -> BytesColumn {
+    let mut owned = BytesColumn::default();
+    column.append_to(&mut owned);
+    owned
+}
+
+impl Call {
+    /// Stages records to emit.
+    ///
+    /// # Errors
+    /// [`Fault::Misuse`] for parts that break the contract, [`Fault::Refuse`] and [`Fault::Limit`] for what is beyond a limit.
+    pub fn emit(&mut self, output: OutputColumns<'_>) -> Result<(), Fault> {
+        let rows = output.parents.len();
+        if self.rules.ports.get(output.port as usize).is_none() {
+            return misuse(format!("there is no output {} (there are {})", output.port, self.rules.ports.len()));
+        }
+        self.check_parents(output.parents)?;
+        let keys = output.keys.map(|column| checked(column, rows, "emitted keys")).transpose()?;
+        let values = output.values.map(|column| checked(column, rows, "emitted values")).transpose()?;
+        if output.timestamps_ms.is_some_and(|times| times.len() != rows) {
+            return misuse("emitted timestamps: not one per record");
+        }
+        let headers = output.headers.map(|headers| check_headers(headers, rows)).transpose()?;
+        self.check_sizes(&output, keys, values, headers.as_ref())?;
+        let staged = self.staged.next_output();
+        staged.port = output.port;
+        staged.parents.extend_from_slice(output.parents);
+        staged.keys = keys.map(owned);
+        staged.values = values.map(owned);
+        staged.timestamps_ms = output.timestamps_ms.map(<[i64]>::to_vec);
+        staged.headers = headers;
+        Ok(())
+    }
+
+    fn check_parents(&self, parents: &[u32]) -> Result<(), Fault> {
+        let rows = self.batch.len() as u32;
+        if !parents.is_sorted() {
+            return misuse("the parents of an emission descend");
+        }
+        if let Some(&last) = parents.last()
+            && last >= rows
+        {
+            return misuse(format!("an emission has parent row {last}, the batch has {rows} rows"));
+        }
+        if let Some(refused) = self.staged.rejections.iter().find(|r| parents.binary_search(&r.row).is_ok()) {
+            return misuse(format!("row {} was refused and is the parent of an emission", refused.row));
+        }
+        Ok(())
+    }
+
+    /// Sizes are checked here, before anything joins the epoch: too large is a failure of that record.
+    fn check_sizes(
+        &mut self,
+        output: &OutputColumns<'_>,
+        keys: Option<CheckedColumn<'_>>,
+        values: Option<CheckedColumn<'_>>,
+        headers: Option<&HeadersColumn>,
+    ) -> Result<(), Fault> {
+        let (limits, rules) = (&self.rules.limits, &self.rules);
+        let batch = &self.batch;
+        let record_max = rules.port_record_bytes_max.get(output.port as usize).copied().unwrap_or(usize::MAX);
+        let has_headers = headers.is_some_and(|h| !h.is_empty()) || (headers.is_none() && !batch.headers.is_empty());
+        let (mut run, mut run_of, mut total) = (0u32, u32::MAX, 0u64);
+        for (at, &parent) in output.parents.iter().enumerate() {
+            let at = at as u32;
+            let key = keys.map_or_else(|| batch.keys.value_len(parent), |column| column.value_len(at));
+            let value = values.map_or_else(|| batch.values.value_len(parent), |column| column.value_len(at));
+            let head = if has_headers {
+                headers.map_or_else(|| batch.headers.bytes_of(parent), |own| own.bytes_of(at))
+            } else {
+                0
+            };
+            run = if parent == run_of { run + 1 } else { 1 };
+            run_of = parent;
+            total += (key + value + head) as u64;
+            let refusal = if value > limits.value_bytes_max as usize {
+                format!("an emitted value has {value} bytes, `limits.value` allows {}", limits.value_bytes_max)
+            } else if keys.is_some() && key > limits.key_bytes_max as usize {
+                format!("an emitted key has {key} bytes, `limits.key` allows {}", limits.key_bytes_max)
+            } else if key + value + head > record_max {
+                format!("an emitted record has {} bytes, a sink behind the output takes {record_max}", key + value + head)
+            } else if run > limits.outputs_per_record_max {
+                format!("more than {} records from one (`limits.outputs_per_record`)", limits.outputs_per_record_max)
+            } else {
+                continue;
+            };
+            return Err(Fault::Refuse { row: parent, reason: refusal });
+        }
+        let bytes = self.staged.output_bytes + total;
+        if bytes > limits.output_bytes_max {
+            let reason = format!("{bytes} bytes emitted by one call, {} allowed", limits.output_bytes_max);
+            return Err(Fault::Limit { limit: "output_bytes", reason });
+        }
+        self.staged.output_bytes = bytes;
+        Ok(())
+    }
+
+    /// Stages values for key rows; absent removes.
+    ///
+    /// # Errors
+    /// As [`Call::emit`].
+    pub fn put_values(&mut self, state: u32, key_rows: &[u32], values: ColumnRef<'_>) -> Result<(), Fault> {
+        self.state.check_state(state, StateKind::Value)?;
+        let values = checked(values, key_rows.len(), "state values")?;
+        let max = self.rules.limits.state_value_bytes_max as usize;
+        for (at, &key_row) in key_rows.iter().enumerate() {
+            self.check_key_row(key_row)?;
+            let value = values.get(at as u32);
+            if let Some(len) = value.map(<[u8]>::len).filter(|&len| len > max) {
+                return Err(self.state_too_large(key_row, len, max));
+            }
+            let value = value.map(|bytes| self.staged.store(bytes));
+            self.staged.ops.push(StateOp::Put { state, key_row, value });
+        }
+        Ok(())
+    }
+
+    fn state_too_large(&self, key_row: u32, len: usize, max: usize) -> Fault {
+        // The last row of the key is the best guess at who made it large; a wrong guess costs one more call.
+        let row = self.key_rows.iter().rposition(|&row| row == key_row).unwrap_or(0) as u32;
+        Fault::Refuse { row, reason: format!("a value in state has {len} bytes, `limits.state_value` allows {max}") }
+    }
+
+    /// Stages one map entry, or its removal.
+    ///
+    /// # Errors
+    /// As [`Call::emit`].
+    pub fn put_entry(&mut self, state: u32, key_row: u32, map_key: &[u8], value: Option<&[u8]>) -> Result<(), Fault> {
+        self.state.check_state(state, StateKind::Map)?;
+        self.check_key_row(key_row)?;
+        let max = self.rules.limits.state_value_bytes_max as usize;
+        if let Some(len) = value.map(<[u8]>::len).filter(|&len| len > max) {
+            return Err(self.state_too_large(key_row, len, max));
+        }
+        let map_key = self.staged.store(map_key);
+        let value = value.map(|bytes| self.staged.store(bytes));
+        self.staged.ops.push(StateOp::PutEntry { state, key_row, map_key, value });
+        Ok(())
+    }
+
+    /// Stages the removal of all that a state holds for key rows; of a map, entry by entry.
+    ///
+    /// # Errors
+    /// As [`Call::emit`], and [`Fault::Host`] if a map cannot be read.
+    pub fn clear_state(&mut self, state: u32, key_rows: &[u32]) -> Result<(), Fault> {
+        let kind = self.state.check_any_state(state)?.descriptor.kind;
+        for &key_row in key_rows {
+            self.check_key_row(key_row)?;
+            match kind {
+                StateKind::Value => self.staged.ops.push(StateOp::Put { state, key_row, value: None }),
+                StateKind::Map => {
+                    let all = EntryRange { prefix: &[], after: None, count_max: usize::MAX };
+                    for map_key in self.entry_keys(state, key_row, all)? {
+                        self.put_entry(state, key_row, &map_key, None)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a row that left nothing in what is staged.
+    ///
+    /// # Errors
+    /// When the row does not exist, was refused before, or is the parent of an emission.
+    pub fn reject(&mut self, row: u32, reason: &str) -> Result<(), Fault> {
+        if row as usize >= self.batch.len() {
+            return misuse(format!("row {row} was refused, the batch has {} rows", self.batch.len()));
+        }
+        if self.staged.is_rejected(row) {
+            return misuse(format!("row {row} was refused twice"));
+        }
+        if self.staged.outputs().iter().any(|output| output.parents.binary_search(&row).is_ok()) {
+            return misuse(format!("row {row} was refused and is the parent of an emission"));
+        }
+        self.staged.push_rejection(row, reason);
+        Ok(())
+    }
+
+    /// A mark to undo to.
+    pub fn mark_staged(&mut self) -> u32 {
+        self.staged.mark()
+    }
+
+    /// Drops what was staged after a mark.
+    ///
+    /// # Errors
+    /// When there is no such mark.
+    pub fn undo_to(&mut self, mark: u32) -> Result<(), Fault> {
+        self.staged.undo_to(mark).ok_or_else(|| Fault::Misuse(format!("there is no mark {mark}")))
+    }
+
+    /// Stages a measurement.
+    ///
+    /// # Errors
+    /// When the name is not one.
+    pub fn metric(&mut self, metric: Metric) -> Result<(), Fault> {
+        let (Metric::Count(name, _) | Metric::Gauge(name, _) | Metric::Observe(name, _)) = &metric;
+        let mut letters = name.bytes();
+        let good = letters.next().is_some_and(|first| first.is_ascii_lowercase())
+            && letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if !good {
+            return misuse(format!("`{name}` is no name of a metric: [a-z][a-z0-9_]*"));
+        }
+        self.staged.metrics.push(metric);
+        Ok(())
+    }
+
+    pub(super) fn check_key_row(&self, key_row: u32) -> Result<(), Fault> {
+        if (key_row as usize) < self.first_rows.len() {
+            return Ok(());
+        }
+        misuse(format!("there is no key row {key_row} (there are {})", self.first_rows.len()))
+    }
+}
+
+fn check_headers(
+    (rows, names, values): (&[u32], ColumnRef<'_>, ColumnRef<'_>),
+    records: usize,
+) -> Result<HeadersColumn, Fault> {
+    let names = checked(names, rows.len(), "header names")?;
+    let values = checked(values, rows.len(), "header values")?;
+    if !rows.is_sorted() || rows.last().is_some_and(|&last| last as usize >= records) {
+        return misuse("the rows of headers descend or do not exist");
+    }
+    let names = owned(names);
+    if !names.absent().is_empty() || names.iter().flatten().any(|name| std::str::from_utf8(name).is_err()) {
+        return misuse("a header's name is absent or not UTF-8");
+    }
+    Ok(HeadersColumn { rows: rows.to_vec(), names, values: owned(values) })
+}

@@ -1,0 +1,118 @@
+//! One call of an operator: what it may read, and what it has staged so far.
+
+mod emit;
+mod reads;
+mod staged;
+
+pub use emit::OutputColumns;
+pub use reads::EntryRange;
+pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp};
+
+use crate::keyed::KeyedState;
+use millstream_model::limits::OperatorLimits;
+use millstream_model::record::RecordBatch;
+use std::sync::Arc;
+
+/// Watermark and clock as of the last mark; they hold still during a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// No record with an earlier timestamp is expected; in milliseconds since 1970.
+    pub watermark_ms: Option<i64>,
+    /// Processing time in milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+/// Why a request of the guest is not granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The guest broke the contract: the call ends as a trap.
+    Misuse(String),
+    /// An effect is beyond a limit: the call ends as if the guest had refused this row.
+    Refuse {
+        /// The row at fault.
+        row: u32,
+        /// The limit and what passed it.
+        reason: String,
+    },
+    /// The call as a whole is beyond a limit that no row is to blame for.
+    Limit {
+        /// Name of the setting below `limits`.
+        limit: &'static str,
+        /// What happened.
+        reason: String,
+    },
+    /// The host failed; no row is to blame.
+    Host(String),
+}
+
+impl From<Fault> for crate::ports::CallError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Misuse(reason) => Self::Trap { reason, backtrace: None },
+            Fault::Refuse { row, reason } => Self::Reject(vec![(row, reason)]),
+            Fault::Limit { limit, reason } => Self::Limit { limit, reason },
+            Fault::Host(reason) => Self::Host(reason),
+        }
+    }
+}
+
+/// What every call of an operator has in common.
+#[derive(Debug, Default)]
+pub struct CallRules {
+    /// The operator's limits.
+    pub limits: OperatorLimits,
+    /// Names of the outputs, by port.
+    pub ports: Vec<String>,
+    /// By port: the largest record (key, value and headers together, in bytes) that all sinks behind it take.
+    pub port_record_bytes_max: Vec<usize>,
+    /// Names of the inputs.
+    pub inputs: Vec<String>,
+}
+
+/// A call in the making: owned, so that an operator can keep it beside its instance while the guest runs, and give it back.
+#[derive(Default)]
+pub struct Call {
+    /// Position of the input in the descriptor.
+    pub input: u32,
+    /// The records. Shared, so that an operator can lend columns to its guest while the rest of the call is in use.
+    pub batch: Arc<RecordBatch>,
+    /// The key row of each record; for an operator that is not keyed, its own number.
+    pub key_rows: Vec<u32>,
+    /// The first record of each key row.
+    pub first_rows: Vec<u32>,
+    /// Watermark and clock.
+    pub mark: Mark,
+    /// State of the keys in this call; empty for an operator that is not keyed.
+    pub state: KeyedState,
+    /// Effects so far.
+    pub staged: Staged,
+    /// Limits and names.
+    pub rules: Arc<CallRules>,
+}
+
+impl Call {
+    /// Prepares the call for a batch: key rows are numbered in order of first appearance, effects of the call before are forgotten.
+    pub fn begin(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
+        self.input = input;
+        self.mark = mark;
+        self.staged.clear();
+        if keyed {
+            self.state.begin_batch(&batch.keys, &mut self.key_rows, &mut self.first_rows);
+        } else {
+            let rows = 0..batch.len() as u32;
+            self.key_rows.clear();
+            self.key_rows.extend(rows.clone());
+            self.first_rows.clear();
+            self.first_rows.extend(rows);
+        }
+        self.batch = batch;
+    }
+
+    /// Merges what is staged for state into the open epoch. Called once the call has succeeded, or by an operator whose records succeed one
+    /// by one.
+    pub fn apply_state(&mut self) {
+        self.state.apply(&self.staged.ops, &self.staged.arena);
+        self.staged.ops.clear();
+        self.staged.arena.clear();
+    }
+}

@@ -1,0 +1,110 @@
+use std::collections::BTreeMap;
+
+/// What is held of one key and state. Bytes live in place up to 22 of them: most keys and counters cause no allocation and no second cache
+/// miss.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Held {
+    /// Nothing is known yet.
+    #[default]
+    Unknown,
+    /// Known to be absent.
+    Absent,
+    /// In place.
+    Inline(u8, [u8; INLINE]),
+    /// On the heap.
+    Heap(Box<[u8]>),
+    /// The entries of a map that are known.
+    Map(Box<Entries>),
+}
+
+/// Known entries of one key's map; what is not here may still be in the store.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Entries {
+    pub(super) known: BTreeMap<Box<[u8]>, Entry>,
+    bytes: usize,
+}
+
+/// One known entry.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// None: known to be absent.
+    pub(super) value: Option<Box<[u8]>>,
+    /// Changed in the open epoch.
+    pub(super) dirty: bool,
+}
+
+/// Memory of an entry beside its bytes.
+const ENTRY_BYTES: usize = 80;
+
+impl Entries {
+    /// Sets what is known of an entry; one that is dirty stays so until the cut.
+    pub(super) fn insert(&mut self, map_key: &[u8], value: Option<&[u8]>, dirty: bool) {
+        self.bytes += ENTRY_BYTES + map_key.len() + value.map_or(0, <[u8]>::len);
+        let entry = Entry { value: value.map(Into::into), dirty };
+        if let Some(before) = self.known.insert(map_key.into(), entry) {
+            self.bytes -= ENTRY_BYTES + map_key.len() + before.value.map_or(0, |value| value.len());
+        }
+    }
+}
+
+const INLINE: usize = 22;
+
+impl Held {
+    pub(super) fn from_slice(bytes: &[u8]) -> Self {
+        let mut inline = [0; INLINE];
+        match inline.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                Self::Inline(bytes.len() as u8, inline)
+            }
+            None => Self::Heap(bytes.into()),
+        }
+    }
+
+    pub(super) fn from_option(bytes: Option<&[u8]>) -> Self {
+        bytes.map_or(Self::Absent, Self::from_slice)
+    }
+
+    /// The bytes; none if absent or unknown.
+    #[inline]
+    pub(super) fn get(&self) -> Option<&[u8]> {
+        match self {
+            Self::Unknown | Self::Absent | Self::Map(_) => None,
+            Self::Inline(len, bytes) => bytes.get(..*len as usize),
+            Self::Heap(bytes) => Some(bytes),
+        }
+    }
+
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown)
+    }
+
+    /// Replaces the bytes, in place where they fit.
+    #[inline]
+    pub(super) fn set(&mut self, bytes: Option<&[u8]>) {
+        match (&mut *self, bytes) {
+            (Self::Heap(place), Some(bytes)) if place.len() == bytes.len() => place.copy_from_slice(bytes),
+            _ => *self = Self::from_option(bytes),
+        }
+    }
+
+    /// The known entries of a map; an empty set to begin with.
+    pub(super) fn entries(&mut self) -> &mut Entries {
+        if !matches!(self, Self::Map(_)) {
+            *self = Self::Map(Box::default());
+        }
+        match self {
+            Self::Map(entries) => entries,
+            #[expect(clippy::unreachable, reason = "set to a map just above")]
+            _ => unreachable!(),
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Heap(bytes) => bytes.len(),
+            Self::Map(entries) => entries.bytes,
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,32 @@
+/// The only door to time. Decisions take times as arguments; loops ask this.
+pub trait Clock: Send + Sync {
+    /// Wall clock in milliseconds since 1970.
+    fn now_ms(&self) -> i64;
+
+    /// A clock that never goes back, in milliseconds since some moment.
+    fn monotonic_ms(&self) -> u64;
+}
+
+/// The machine's clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock {
+    start: std::time::Instant,
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> i64 {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,15 @@
+//! What the engine needs of the world; every trait has its real implementation in one crate below `app` and a fake beside it here.
+
+mod clock;
+mod log;
+mod operator;
+mod sink;
+mod source;
+mod state;
+
+pub use clock::{Clock, SystemClock};
+pub use log::{CommitsKey, LogError, LogErrorKind, TransactionLog};
+pub use operator::{CallError, OpenError, Operator, OperatorFactory};
+pub use sink::{Sink, SinkError};
+pub use source::{PartitionProgress, Poll, Source, SourceError};
+pub use state::{ChangeSet, Meta, StateBackend, StateError};

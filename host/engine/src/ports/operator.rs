@@ -1,0 +1,80 @@
+use crate::call::Call;
+use millstream_model::descriptor::Descriptor;
+use millstream_model::ids::Digest;
+
+/// An operator instance on one worker: a function from a batch and the state of its keys to effects.
+pub trait Operator: Send {
+    /// Processes the batch of `call` and stages effects in it. The call is given back in every case; what it staged counts
+    /// only with `Ok`.
+    ///
+    /// After [`CallError::Trap`], [`CallError::Timeout`] and [`CallError::Limit`] the implementation has replaced its instance, so that the
+    /// next call finds a fresh one.
+    ///
+    /// # Errors
+    /// See [`CallError`]; the variant says what the engine does next.
+    fn process(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>);
+}
+
+/// Makes instances of one configured operator: a compiled module, its name and its configuration. Shared by all workers.
+pub trait OperatorFactory: Send + Sync {
+    /// What the operator said of itself when it was staged.
+    fn descriptor(&self) -> &Descriptor;
+
+    /// sha256 of the module.
+    fn digest(&self) -> Digest;
+
+    /// Makes an instance.
+    ///
+    /// # Errors
+    /// When the module cannot be instantiated, its `open` fails, or it describes itself otherwise than when it was staged.
+    fn instantiate(&self) -> Result<Box<dyn Operator>, OpenError>;
+}
+
+/// Why an operator could not be made ready.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("operator `{operator}`: {reason}")]
+pub struct OpenError {
+    /// The operator's id in the pipeline file.
+    pub operator: String,
+    /// What was wrong and what to do.
+    pub reason: String,
+}
+
+/// Why a call did not succeed, told apart by what the engine does.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// These rows cannot be processed: the engine takes them out, applies the error policy and calls again with the rest.
+    #[error("{} record(s) rejected", .0.len())]
+    Reject(Vec<(u32, String)>),
+    /// Something other than the rows is at fault and may pass: the engine repeats the call, as often as `retries` says.
+    #[error("asked for a retry: {0}")]
+    Retry(String),
+    /// The operator must not go on: the engine stops the pipeline at the last commit.
+    #[error("asked to stop: {0}")]
+    Stop(String),
+    /// The guest trapped: the engine halves the batch until the record at fault is alone.
+    #[error("trapped: {reason}{}", .backtrace.as_deref().map(|trace| format!("\n{trace}")).unwrap_or_default())]
+    Trap {
+        /// The trap, or the guest's panic message.
+        reason: String,
+        /// Symbolised frames of the guest, innermost first, one a line.
+        backtrace: Option<String>,
+    },
+    /// The call took longer than `limits.batch_time` allows: halved like a trap.
+    #[error("ran longer than {limit_ms} ms (`limits.batch_time`)")]
+    Timeout {
+        /// What the call had, in milliseconds.
+        limit_ms: u64,
+    },
+    /// The call hit a limit that is not to be pinned on a row: halved like a trap.
+    #[error("hit `limits.{limit}`: {reason}")]
+    Limit {
+        /// Name of the setting.
+        limit: &'static str,
+        /// What happened.
+        reason: String,
+    },
+    /// The host failed under the call (state could not be read): no record is to blame, the pipeline stops.
+    #[error("{0}")]
+    Host(String),
+}

@@ -1,0 +1,89 @@
+use millstream_model::column::BytesColumn;
+
+/// Changed cells of an epoch: the last value of each, absent for removed ones. See `millstream_model::cell` for the bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangeSet {
+    /// Keys of cells; none twice within a set.
+    pub keys: BytesColumn,
+    /// Values of cells; absent removes the cell.
+    pub values: BytesColumn,
+}
+
+impl ChangeSet {
+    /// Number of cells.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        self.keys.bytes_len() + self.values.bytes_len()
+    }
+}
+
+/// Facts stored beside the cells, by constant names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Meta {
+    /// The encoded commit record up to which the cells are the fold of all commits.
+    Applied,
+    /// The encoded open record of the last run that wrote here.
+    Open,
+    /// Present while a restore fills the store: its cells are no fold of anything yet.
+    Restoring,
+}
+
+/// Durable keyed state: the fold of all commits up to `applied`, nothing else.
+pub trait StateBackend: Send + Sync {
+    /// Appends the value of each cell to `values`, absent where there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be read; a failed read never becomes "absent".
+    fn read(&self, keys: &BytesColumn, values: &mut BytesColumn) -> Result<(), StateError>;
+
+    /// Shows the cells whose keys begin with `prefix` and come after `after`, in byte order, until `visit` returns false.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StateError>;
+
+    /// Writes cells and facts in one atomic batch; a fact with `None` is removed. With `sync` the batch is on disk when this returns.
+    ///
+    /// # Errors
+    /// When it is not certain that the batch was written; the store must not be used again in this process.
+    fn write(&self, changes: &[ChangeSet], meta: &[(Meta, Option<&[u8]>)], sync: bool) -> Result<(), StateError>;
+
+    /// A fact.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn meta(&self, name: Meta) -> Result<Option<Vec<u8>>, StateError>;
+
+    /// Removes everything, facts included: the way to begin a restore. Never called on a store that has `Applied` of this lineage.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn clear(&self) -> Result<(), StateError>;
+}
+
+/// Why the store cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("state in `{path}`: {reason}")]
+pub struct StateError {
+    /// The directory of the store.
+    pub path: String,
+    /// What, why, and what to do.
+    pub reason: String,
+}

@@ -1,0 +1,171 @@
+//! What the commits topic holds, and what is stored beside the state as `applied`.
+//!
+//! Records are postcard behind a version byte; see `engine::commit::codec`. Three constant keys per partition: `open`, `begin`, `commit`.
+
+use crate::ids::{Digest, Generation, Incarnation, Lineage, Token};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How far one source partition has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionPosition {
+    /// Id of the source in the pipeline file.
+    pub source: String,
+    /// Number of the partition within the source.
+    pub partition: i32,
+    /// First offset of the epoch: the `next` of the commit before.
+    pub from: i64,
+    /// First offset that the next epoch reads.
+    pub next: i64,
+    /// Leader epoch of the last record read, -1 if unknown: tells truncation of the log.
+    pub leader_epoch: i32,
+    /// Highest timestamp read so far, in milliseconds since 1970; the watermark is made of it. `None` before the first record.
+    pub timestamp_ms_max: Option<i64>,
+    /// Whether the partition was idle at the cut.
+    pub idle: bool,
+}
+
+/// What a commit says of one operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorCommit {
+    /// The operator's id in the pipeline file.
+    pub id: String,
+    /// Which switch of modules it is at.
+    pub generation: Generation,
+    /// The module that ran in the epoch.
+    pub digest: Digest,
+    /// Watermark it has emitted, in milliseconds since 1970.
+    pub watermark_ms: Option<i64>,
+    /// Version of each of its states, by name.
+    pub state_versions: BTreeMap<String, u32>,
+}
+
+/// Offsets that were gone before they were read, let pass by `on_data_loss: earliest`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Id of the source.
+    pub source: String,
+    /// Number of the partition.
+    pub partition: i32,
+    /// First offset lost.
+    pub from: i64,
+    /// First offset that was still there.
+    pub to: i64,
+}
+
+/// The numbers of operators and states in cell keys. Given once within a lineage and never again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// By operator id: its number and its states' numbers by name.
+    pub operators: BTreeMap<String, CatalogEntry>,
+}
+
+/// An operator's numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogEntry {
+    /// The operator's number.
+    pub number: u16,
+    /// Numbers of its states by name.
+    pub states: BTreeMap<String, u8>,
+}
+
+impl Catalog {
+    /// The operator's entry with these states, new numbers given where there are none. `None` when the numbers are used up.
+    pub fn enter(&mut self, operator: &str, states: &[&str]) -> Option<&CatalogEntry> {
+        let fresh = self.operators.values().map(|entry| entry.number).max().map_or(Some(0), |max| max.checked_add(1))?;
+        let entry = self
+            .operators
+            .entry(operator.to_owned())
+            .or_insert_with(|| CatalogEntry { number: fresh, states: BTreeMap::new() });
+        for &state in states {
+            if !entry.states.contains_key(state) {
+                let number = entry.states.values().max().map_or(Some(0), |max| max.checked_add(1))?;
+                entry.states.insert(state.to_owned(), number);
+            }
+        }
+        Some(entry)
+    }
+}
+
+/// `open`: a process has taken the pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRecord {
+    /// The history it goes on with.
+    pub lineage: Lineage,
+    /// Its run.
+    pub incarnation: Incarnation,
+    /// Where it runs, for people.
+    pub host: String,
+    /// Its process id, for people.
+    pub pid: u32,
+    /// When it started, in milliseconds since 1970, for people.
+    pub started_ms: i64,
+    /// Kafka's cluster id.
+    pub cluster_id: String,
+    /// Topic id and partition count of each source topic, by source id.
+    pub topics: BTreeMap<String, TopicIdentity>,
+    /// Number of the changelog topic: `<id>.changelog.<n>`.
+    pub changelog: u32,
+    /// Numbers of operators and states.
+    pub catalog: Catalog,
+    /// Digests the pipeline file names, by operator id.
+    pub digests: BTreeMap<String, Digest>,
+    /// Key-group function and count; never changes within a lineage.
+    pub key_groups: String,
+}
+
+/// What tells a topic from another of the same name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicIdentity {
+    /// The topic's name, or a path.
+    pub name: String,
+    /// Kafka's topic id, empty if the broker does not tell.
+    pub id: String,
+    /// Number of partitions.
+    pub partitions: i32,
+}
+
+/// `begin`: an epoch's transaction has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeginRecord {
+    /// The epoch.
+    pub token: Token,
+}
+
+/// `commit`: the only truth about an epoch. Stored beside the state as `applied`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRecord {
+    /// The epoch.
+    pub token: Token,
+    /// The commit before; `None` for the first of a lineage.
+    pub previous: Option<Token>,
+    /// Wall clock of the cut, in milliseconds since 1970, for people.
+    pub committed_ms: i64,
+    /// Positions of all source partitions.
+    pub positions: Vec<PartitionPosition>,
+    /// Generation, digest and watermark of each operator.
+    pub operators: Vec<OperatorCommit>,
+    /// Length of each file sink in bytes, by sink id.
+    pub file_lengths: BTreeMap<String, u64>,
+    /// Records written to each Kafka sink in this epoch, by sink id (dead letters included under their own id).
+    pub output_counts: BTreeMap<String, u64>,
+    /// Cells changed in this epoch.
+    pub changes: u64,
+    /// Sum, wrapping, of the crc32c of every changed cell's key and value: lets `verify` compare changelog and commit.
+    pub changes_checksum: u64,
+    /// Gaps named since the commit before.
+    pub gaps: Vec<Gap>,
+    /// Whether every source has come to its end.
+    pub finished: bool,
+}
+
+/// Anything that lies in a commits partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitsEntry {
+    /// A process took the pipeline.
+    Open(OpenRecord),
+    /// A transaction began.
+    Begin(BeginRecord),
+    /// An epoch was committed.
+    Commit(CommitRecord),
+}
