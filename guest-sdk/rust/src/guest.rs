@@ -1,0 +1,255 @@
+//! The operator as a component: the generated bindings, and what the export macro calls.
+
+use crate::{
+    Level, Operator,
+    column::{Column, HeaderColumn},
+    descriptor::{Descriptor, Port, State},
+    host::{Emission, Host},
+    record::Call,
+    run::Instance,
+};
+use bindings::{
+    exports::millstream::operator::operator::CatalogEntry,
+    millstream::operator::{context, descriptors, effects, log, metrics, state, types},
+};
+use std::{
+    cell::RefCell,
+    panic::PanicHookInfo,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+#[expect(missing_docs, reason = "generated")]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit/operator",
+        world: "stream-operator",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        pub_export_macro: true,
+        export_macro_name: "export_component",
+        default_bindings_module: "::millstream_sdk::__guest::bindings",
+    });
+}
+
+pub use bindings::{
+    export_component,
+    exports::millstream::operator::operator::{CatalogEntry as Entry, Guest},
+    millstream::operator::{
+        descriptors::Descriptor as WireDescriptor,
+        types::{Batch, Failure},
+    },
+};
+
+/// The imports of the component.
+#[derive(Debug)]
+pub(crate) struct Bindings;
+
+impl Host for Bindings {
+    fn enter(row: u32) {
+        ROW.store(row, Ordering::Relaxed);
+    }
+    fn keys() -> Column {
+        context::keys().into()
+    }
+    fn headers() -> HeaderColumn {
+        let headers = context::headers();
+        HeaderColumn {
+            rows: headers.rows,
+            names: headers.names.into(),
+            values: headers.values.into(),
+        }
+    }
+    fn watermark_ms() -> Option<i64> {
+        context::watermark_ms()
+    }
+    fn now_ms() -> i64 {
+        context::now_ms()
+    }
+    fn values(state: u32) -> Column {
+        state::values(state).into()
+    }
+    fn emit(records: Emission<'_>) {
+        effects::emit(effects::OutputBatch {
+            port: records.port,
+            parents: records.parents,
+            keys: records.keys.map(borrowed),
+            values: records.values.map(borrowed),
+            timestamps_ms: records.timestamps_ms,
+            headers: records.headers.map(|headers| types::HeadersColumnParam {
+                rows: &headers.rows,
+                names: borrowed(&headers.names),
+                values: borrowed(&headers.values),
+            }),
+        });
+    }
+    fn put_values(state: u32, key_rows: &[u32], values: &Column) {
+        effects::put_values(state, key_rows, borrowed(values));
+    }
+    fn reject(rows: Vec<(u32, String)>) {
+        let rejections: Vec<_> = rows
+            .iter()
+            .map(|(row, reason)| types::RejectionParam { row: *row, reason })
+            .collect();
+        effects::reject(&rejections);
+    }
+    fn log_enabled(level: Level) -> bool {
+        log::enabled(level.into())
+    }
+    fn log(level: Level, row: Option<u32>, message: &str) {
+        log::write(level.into(), row, message);
+    }
+    fn count(name: &str, delta: u64) {
+        metrics::count(name, delta);
+    }
+    fn gauge(name: &str, value: f64) {
+        metrics::gauge(name, value);
+    }
+    fn observe(name: &str, values: &[f64]) {
+        metrics::observe(name, values);
+    }
+}
+
+fn borrowed(column: &Column) -> types::BytesColumnParam<'_> {
+    types::BytesColumnParam {
+        ends: &column.ends,
+        bytes: &column.bytes,
+        absent: &column.absent,
+    }
+}
+
+impl From<types::BytesColumnResult> for Column {
+    fn from(column: types::BytesColumnResult) -> Self {
+        Self {
+            ends: column.ends,
+            bytes: column.bytes,
+            absent: column.absent,
+        }
+    }
+}
+
+impl From<Level> for log::Level {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => Self::Trace,
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Warn => Self::Warn,
+            Level::Error => Self::Error,
+        }
+    }
+}
+
+trait Run {
+    fn process(&mut self, call: &Call) -> Result<(), String>;
+}
+
+impl<O: Operator> Run for Instance<O> {
+    fn process(&mut self, call: &Call) -> Result<(), String> {
+        Self::process(self, call)
+    }
+}
+
+thread_local! {
+    /// The one operator this instance was made. One dynamic call per batch, so that a component can hold several.
+    static OPEN: RefCell<Option<Box<dyn Run>>> = const { RefCell::new(None) };
+}
+
+/// The row in hand, for the panic hook.
+static ROW: AtomicU32 = AtomicU32::new(NO_ROW);
+const NO_ROW: u32 = u32::MAX;
+
+/// A catalog entry, for the export macro.
+pub fn entry(name: &str, version: &str) -> CatalogEntry {
+    CatalogEntry {
+        name: name.into(),
+        version: version.into(),
+        config_schema: None,
+        properties: Vec::new(),
+    }
+}
+
+/// Makes this instance the operator `O`, for the export macro.
+///
+/// # Errors
+/// The configuration is at fault.
+pub fn open<O: Operator>(config: &str) -> Result<WireDescriptor, String> {
+    std::panic::set_hook(Box::new(tell_panic));
+    let (instance, descriptor) = Instance::<O>::open(config)?;
+    OPEN.with_borrow_mut(|open| *open = Some(Box::new(instance)));
+    Ok(descriptor.into())
+}
+
+/// The exported `process`.
+///
+/// # Errors
+/// The operator asks the host to stop.
+pub fn process(batch: Batch) -> Result<(), Failure> {
+    let call = Call::new(
+        batch.input,
+        batch.key_rows,
+        batch.timestamps_ms,
+        batch.values.into(),
+    );
+    let result = OPEN.with_borrow_mut(|open| match open {
+        Some(instance) => instance.process(&call),
+        None => Err("process was called before open".into()),
+    });
+    ROW.store(NO_ROW, Ordering::Relaxed);
+    result.map_err(Failure::Stop)
+}
+
+/// The last words of an operator go to its log: a trap has no text of its own.
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let text = panic.payload_as_str().unwrap_or("no message");
+    let row = Some(ROW.load(Ordering::Relaxed)).filter(|&row| row != NO_ROW);
+    match panic.location() {
+        Some(location) => log::write(
+            log::Level::Error,
+            row,
+            &format!("panicked at {location}: {text}"),
+        ),
+        None => log::write(log::Level::Error, row, &format!("panicked: {text}")),
+    }
+}
+
+impl From<Descriptor> for WireDescriptor {
+    fn from(descriptor: Descriptor) -> Self {
+        Self {
+            inputs: descriptor.inputs.into_iter().map(Into::into).collect(),
+            outputs: descriptor.outputs.into_iter().map(Into::into).collect(),
+            states: descriptor.states.into_iter().map(Into::into).collect(),
+            timers: Vec::new(),
+            windows: descriptors::WindowUse::None,
+            properties: descriptor.properties,
+        }
+    }
+}
+
+impl From<Port> for descriptors::InputDescriptor {
+    fn from(Port { name, properties }: Port) -> Self {
+        Self {
+            name,
+            kind: descriptors::InputKind::Records,
+            properties,
+        }
+    }
+}
+
+impl From<Port> for descriptors::OutputDescriptor {
+    fn from(Port { name, properties }: Port) -> Self {
+        Self { name, properties }
+    }
+}
+
+impl From<State> for descriptors::StateDescriptor {
+    fn from(state: State) -> Self {
+        Self {
+            name: state.name,
+            kind: descriptors::StateKind::Value,
+            version: state.version,
+            reads_versions: state.reads,
+            migrates_versions: Vec::new(),
+            ttl: None,
+            properties: state.properties,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The loop behind the exported `process`.
+
+use crate::{
+    Context, Error, Record, Result, Setup,
+    context::Work,
+    descriptor::Descriptor,
+    host::{Host, Platform},
+    record::Call,
+};
+
+/// An operator: a function from records and the state of their keys to effects.
+///
+/// It is immutable after `open`, so what must last goes into state: the host may replace an instance between any two batches.
+pub trait Operator: Sized + 'static {
+    /// Declares what the operator has and reads its configuration. Depends on nothing but the configuration.
+    ///
+    /// # Errors
+    /// The configuration is at fault; the text is shown to the author of the pipeline file.
+    fn open(setup: &mut Setup) -> Result<Self>;
+
+    /// Processes one record.
+    ///
+    /// # Errors
+    /// [`Error::Reject`] undoes all this record did and sends it to the error policy, [`Error::Stop`] stops the pipeline. Any other
+    /// error becomes `Reject` by `?`.
+    fn process(&self, record: &Record<'_>, ctx: &mut Context<'_>) -> Result<()>;
+}
+
+/// An operator that is open, with the buffers of its calls.
+#[derive(Debug)]
+pub(crate) struct Instance<O> {
+    operator: O,
+    work: Work,
+}
+
+impl<O: Operator> Instance<O> {
+    pub(crate) fn open(config: &str) -> Result<(Self, Descriptor), String> {
+        let mut setup = Setup::new(config);
+        let operator = O::open(&mut setup).map_err(|error| error.to_string())?;
+        setup.finish().map_err(|error| error.to_string())?;
+        let descriptor = setup.descriptor.clone();
+        Ok((
+            Self {
+                operator,
+                work: Work::new(setup),
+            },
+            descriptor,
+        ))
+    }
+
+    /// Processes a batch and stages its effects. The error asks the host to stop.
+    pub(crate) fn process(&mut self, call: &Call) -> Result<(), String> {
+        if !call.is_well_formed() {
+            return Err("the host sent a batch whose columns differ in length".into());
+        }
+        self.work.begin(&call.key_rows);
+        let mut ctx = Context {
+            record: Record { call, row: 0 },
+            work: &mut self.work,
+        };
+        for row in 0..call.rows() as u32 {
+            ctx.record.row = row;
+            Platform::enter(row);
+            let record = ctx.record;
+            let result = self.operator.process(&record, &mut ctx);
+            match result.and_then(|()| ctx.work.fault.take().map_or(Ok(()), Err)) {
+                Ok(()) => ctx.work.keep_record(),
+                Err(Error::Reject(reason)) => ctx.work.undo_record(row, reason),
+                Err(Error::Stop(reason)) => return Err(reason),
+            }
+        }
+        self.work.stage();
+        Ok(())
+    }
+}

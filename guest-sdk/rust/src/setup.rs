@@ -1,0 +1,230 @@
+//! What an operator says about itself while it opens.
+
+use crate::{
+    Codec, Error, Result, Value,
+    descriptor::{DEFAULT_INPUT, Descriptor, Input, Output, Port, State},
+    metrics::{Counter, Gauge, Histogram},
+    stop,
+};
+use serde::de::DeserializeOwned;
+
+/// Hands out the handles of an operator's inputs, outputs, states and metrics, and builds its descriptor from them: nothing is
+/// declared twice, and no name is looked up per record.
+///
+/// A mistake, such as a name given twice, does not interrupt `open`; it is reported when `open` is done.
+#[derive(Debug)]
+pub struct Setup {
+    config: String,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) metrics: MetricNames,
+    fault: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct MetricNames {
+    pub(crate) counters: Vec<String>,
+    pub(crate) gauges: Vec<String>,
+    pub(crate) histograms: Vec<String>,
+}
+
+impl Setup {
+    pub(crate) fn new(config: &str) -> Self {
+        Self {
+            config: config.to_owned(),
+            descriptor: Descriptor::default(),
+            metrics: MetricNames::default(),
+            fault: None,
+        }
+    }
+
+    /// The operator's `config` in the pipeline file. With `#[serde(deny_unknown_fields)]` on the type a misspelt setting is refused.
+    ///
+    /// # Errors
+    /// The configuration has not the shape of `T`; the message names the setting.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.config).map_err(|error| stop(format!("config: {error}")))
+    }
+
+    /// Declares an input. An operator that declares none has one, named `in`.
+    pub fn input(&mut self, port: impl Into<Port>) -> Input {
+        let port = port.into();
+        self.check_name(
+            "input",
+            &port.name,
+            self.descriptor
+                .inputs
+                .iter()
+                .any(|other| other.name == port.name),
+        );
+        self.descriptor.inputs.push(port);
+        Input(self.descriptor.inputs.len() as u32 - 1)
+    }
+
+    /// Declares an output.
+    pub fn output(&mut self, port: impl Into<Port>) -> Output {
+        let port = port.into();
+        self.check_name(
+            "output",
+            &port.name,
+            self.descriptor
+                .outputs
+                .iter()
+                .any(|other| other.name == port.name),
+        );
+        if ["late", "rejected"].contains(&port.name.as_str()) {
+            self.fault(format!(
+                "the output \"{}\" is the host's own; choose another name",
+                port.name
+            ));
+        }
+        self.descriptor.outputs.push(port);
+        Output(self.descriptor.outputs.len() as u32 - 1)
+    }
+
+    /// Declares a state that holds one value per key. It makes the operator keyed: each record reaches the instance that owns its
+    /// key, and a record without a key is rejected before it gets here.
+    pub fn value<T: Codec>(&mut self, state: impl Into<State>) -> Value<T> {
+        let state = state.into();
+        self.check_name(
+            "state",
+            &state.name,
+            self.descriptor
+                .states
+                .iter()
+                .any(|other| other.name == state.name),
+        );
+        if state.reads.contains(&state.version) {
+            self.fault(format!(
+                "the state \"{}\" has version {} and lists it among those it reads",
+                state.name, state.version
+            ));
+        }
+        self.descriptor.states.push(state);
+        Value::at(self.descriptor.states.len() as u32 - 1)
+    }
+
+    /// Declares a counter. Names of metrics match `[a-z][a-z0-9_]*`.
+    pub fn counter(&mut self, name: impl Into<String>) -> Counter {
+        let name = self.metric_name(name.into());
+        self.metrics.counters.push(name);
+        Counter(self.metrics.counters.len() - 1)
+    }
+
+    /// Declares a gauge.
+    pub fn gauge(&mut self, name: impl Into<String>) -> Gauge {
+        let name = self.metric_name(name.into());
+        self.metrics.gauges.push(name);
+        Gauge(self.metrics.gauges.len() - 1)
+    }
+
+    /// Declares a histogram.
+    pub fn histogram(&mut self, name: impl Into<String>) -> Histogram {
+        let name = self.metric_name(name.into());
+        self.metrics.histograms.push(name);
+        Histogram(self.metrics.histograms.len() - 1)
+    }
+
+    /// Says a fact about the operator, by name: see `properties` in the contract.
+    pub fn property(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.descriptor.properties.push((name.into(), value.into()));
+    }
+
+    /// Ends the declarations, or tells the first mistake in them.
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        if let Some(fault) = self.fault.take() {
+            return Err(stop(fault));
+        }
+        if self.descriptor.inputs.is_empty() {
+            self.descriptor.inputs.push(Port::new(DEFAULT_INPUT));
+        }
+        Ok(())
+    }
+
+    fn check_name(&mut self, kind: &str, name: &str, taken: bool) {
+        if !is_name(name, b'-') {
+            self.fault(format!("the {kind} \"{name}\" has no valid name: a letter, then letters, digits and -, all lowercase, at most 63"));
+        }
+        if taken {
+            self.fault(format!("the {kind} \"{name}\" is declared twice"));
+        }
+    }
+
+    fn metric_name(&mut self, name: String) -> String {
+        if !is_name(&name, b'_') {
+            self.fault(format!("the metric \"{name}\" has no valid name: a letter, then letters, digits and _, all lowercase, at most 63"));
+        }
+        let MetricNames {
+            counters,
+            gauges,
+            histograms,
+        } = &self.metrics;
+        if [counters, gauges, histograms]
+            .into_iter()
+            .flatten()
+            .any(|other| *other == name)
+        {
+            self.fault(format!("the metric \"{name}\" is declared twice"));
+        }
+        name
+    }
+
+    fn fault(&mut self, text: String) {
+        self.fault.get_or_insert(text);
+    }
+}
+
+fn is_name(name: &str, separator: u8) -> bool {
+    let rest = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == separator;
+    name.len() <= 63
+        && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
+        && name.as_bytes().iter().all(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn fault<T>(declare: impl FnOnce(&mut Setup) -> T) -> String {
+        let mut setup = Setup::new("{}");
+        declare(&mut setup);
+        setup.finish().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn mistakes_in_names_are_told() {
+        assert!(
+            fault(|setup| (setup.output("a"), setup.output("a")))
+                .contains("\"a\" is declared twice")
+        );
+        assert!(fault(|setup| setup.output("late")).contains("host's own"));
+        assert!(fault(|setup| setup.input("Orders")).contains("no valid name"));
+        assert!(fault(|setup| setup.input("a".repeat(64))).contains("no valid name"));
+        assert!(
+            fault(|setup| (setup.counter("a"), setup.gauge("a")))
+                .contains("\"a\" is declared twice")
+        );
+        assert!(fault(|setup| setup.value::<u64>(State::new("s").reads(1))).contains("version 1"));
+    }
+
+    #[test]
+    fn an_operator_without_inputs_gets_one() {
+        let mut setup = Setup::new("{}");
+        setup.finish().unwrap();
+        assert_eq!(setup.descriptor.inputs, [Port::new("in")]);
+    }
+
+    #[test]
+    fn a_config_of_another_shape_names_the_setting() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Config {
+            #[expect(dead_code, reason = "only its absence matters")]
+            pointer: String,
+        }
+        let error = Setup::new("{}").config::<Config>().unwrap_err();
+        assert!(
+            matches!(&error, Error::Stop(text) if text.contains("`pointer`")),
+            "{error}"
+        );
+    }
+}
