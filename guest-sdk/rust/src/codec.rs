@@ -96,9 +96,7 @@ impl Codec for bool {
         match bytes {
             [0] => Ok(false),
             [1] => Ok(true),
-            other => Err(reject(format!(
-                "a stored bool has the bytes {other:?}, not 0 or 1"
-            ))),
+            other => Err(reject(format!("a stored bool has the bytes {other:?}, not 0 or 1"))),
         }
     }
 }
@@ -154,12 +152,7 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_refused() {
-        assert!(
-            u64::decode(&[1, 2])
-                .unwrap_err()
-                .reason()
-                .contains("a stored u64 has 2 bytes")
-        );
+        assert!(u64::decode(&[1, 2]).unwrap_err().reason().contains("a stored u64 has 2 bytes"));
         assert!(bool::decode(&[2]).is_err());
         assert!(String::decode(&[0xff]).is_err());
         assert!(Json::<u8>::decode(b"{").is_err());

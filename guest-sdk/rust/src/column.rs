@@ -49,8 +49,7 @@ impl Column {
 
     pub(crate) fn truncate(&mut self, rows: usize) {
         self.ends.truncate(rows);
-        self.bytes
-            .truncate(self.ends.last().map_or(0, |&end| end as usize));
+        self.bytes.truncate(self.ends.last().map_or(0, |&end| end as usize));
         let kept = self.absent.partition_point(|&row| (row as usize) < rows);
         self.absent.truncate(kept);
     }
@@ -63,8 +62,7 @@ impl Column {
 
     /// Whether this is a column of `rows` rows whose values cover its bytes. One look at its ends, not a pass over it.
     pub(crate) fn has_rows(&self, rows: usize) -> bool {
-        self.ends.len() == rows
-            && self.ends.last().map_or(0, |&end| end as usize) == self.bytes.len()
+        self.ends.len() == rows && self.ends.last().map_or(0, |&end| end as usize) == self.bytes.len()
     }
 }
 
@@ -81,10 +79,7 @@ impl HeaderColumn {
     pub(crate) fn of(&self, row: u32) -> Headers<'_> {
         let first = self.rows.partition_point(|&other| other < row);
         let next = self.rows.partition_point(|&other| other <= row);
-        Headers {
-            column: self,
-            entries: first as u32..next as u32,
-        }
+        Headers { column: self, entries: first as u32..next as u32 }
     }
 
     pub(crate) fn push(&mut self, row: u32, name: &str, value: Option<&[u8]>) {
@@ -122,10 +117,7 @@ impl<'b> Iterator for Headers<'b> {
         let entry = self.entries.next()?;
         let name = self.column.names.get(entry).unwrap_or_default();
         // The contract says names are UTF-8; a host that breaks that gets a header nobody can ask for.
-        Some((
-            str::from_utf8(name).unwrap_or_default(),
-            self.column.values.get(entry),
-        ))
+        Some((str::from_utf8(name).unwrap_or_default(), self.column.values.get(entry)))
     }
 }
 

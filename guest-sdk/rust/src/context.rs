@@ -45,9 +45,7 @@ impl Context<'_> {
 
     /// Emits a value; key, timestamp and headers are those of the record in hand.
     pub fn emit(&mut self, to: Output, value: &[u8]) {
-        self.output(to, |output, record| {
-            output.emit(record.call, record.row, Some(value))
-        });
+        self.output(to, |output, record| output.emit(record.call, record.row, Some(value)));
     }
 
     /// Emits the text of a value, without a string in between.
@@ -58,10 +56,7 @@ impl Context<'_> {
         };
         match output.emit_display(record.call, record.row, &value) {
             Ok(full) => work.full |= full,
-            Err(_) => drop(
-                work.fault
-                    .get_or_insert(reject("a value to emit cannot be formatted")),
-            ),
+            Err(_) => drop(work.fault.get_or_insert(reject("a value to emit cannot be formatted"))),
         }
     }
 
@@ -72,16 +67,12 @@ impl Context<'_> {
 
     /// Emits a record whose key and value are the parent's or its own, and may be absent.
     pub fn emit_fields(&mut self, to: Output, key: Field<'_>, value: Field<'_>) {
-        self.output(to, |output, record| {
-            output.emit_fields(record.call, record.row, key, value)
-        });
+        self.output(to, |output, record| output.emit_fields(record.call, record.row, key, value));
     }
 
     /// Emits a record with a timestamp or headers of its own.
     pub fn emit_record(&mut self, to: Output, record: &Outgoing<'_>) {
-        self.output(to, |output, parent| {
-            output.emit_record(parent.call, parent.row, record)
-        });
+        self.output(to, |output, parent| output.emit_record(parent.call, parent.row, record));
     }
 
     fn output(&mut self, to: Output, emit: impl FnOnce(&mut OutputBuffer, Record<'_>) -> bool) {
@@ -119,18 +110,8 @@ impl Context<'_> {
 impl Work {
     pub(crate) fn new(setup: Setup) -> Self {
         Self {
-            states: setup
-                .descriptor
-                .states
-                .iter()
-                .map(|_| ValueCache::default())
-                .collect(),
-            outputs: setup
-                .descriptor
-                .outputs
-                .iter()
-                .map(|_| OutputBuffer::default())
-                .collect(),
+            states: setup.descriptor.states.iter().map(|_| ValueCache::default()).collect(),
+            outputs: setup.descriptor.outputs.iter().map(|_| OutputBuffer::default()).collect(),
             metrics: MetricBuffers::new(setup.metrics),
             ..Self::default()
         }
@@ -167,9 +148,7 @@ impl Work {
                 state.undo(&before);
             }
         }
-        self.outputs
-            .iter_mut()
-            .for_each(|output| output.truncate_from(row));
+        self.outputs.iter_mut().for_each(|output| output.truncate_from(row));
         self.metrics.undo_record();
         self.fault = None;
         self.rejected.push((row, reason));
@@ -180,18 +159,10 @@ impl Work {
 
     fn make_room(&mut self) {
         self.full = false;
-        for (port, output) in self
-            .outputs
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, output)| output.is_full())
-        {
+        for (port, output) in self.outputs.iter_mut().enumerate().filter(|(_, output)| output.is_full()) {
             output.stage(port as u32);
         }
-        self.states
-            .iter_mut()
-            .filter(|state| state.is_full())
-            .for_each(ValueCache::compact);
+        self.states.iter_mut().filter(|state| state.is_full()).for_each(ValueCache::compact);
     }
 
     /// Hands all that is left to the host: a few calls, whatever the number of rows.

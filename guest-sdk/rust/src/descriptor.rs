@@ -46,10 +46,7 @@ pub struct State {
 impl Port {
     /// An input or output of this name.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            properties: Vec::new(),
-        }
+        Self { name: name.into(), properties: Vec::new() }
     }
 
     /// One line on what it carries.
@@ -76,12 +73,7 @@ impl State {
     /// A state of this name, version 1. The name is how the state is found again after a restart, a swap or a restore: renaming a
     /// state is giving it up.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            version: 1,
-            reads: Vec::new(),
-            properties: Vec::new(),
-        }
+        Self { name: name.into(), version: 1, reads: Vec::new(), properties: Vec::new() }
     }
 
     /// The version of the bytes this operator writes. Raise it when the encoding changes.

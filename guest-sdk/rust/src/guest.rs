@@ -52,11 +52,7 @@ impl Host for Bindings {
     }
     fn headers() -> HeaderColumn {
         let headers = context::headers();
-        HeaderColumn {
-            rows: headers.rows,
-            names: headers.names.into(),
-            values: headers.values.into(),
-        }
+        HeaderColumn { rows: headers.rows, names: headers.names.into(), values: headers.values.into() }
     }
     fn watermark_ms() -> Option<i64> {
         context::watermark_ms()
@@ -85,10 +81,7 @@ impl Host for Bindings {
         effects::put_values(state, key_rows, borrowed(values));
     }
     fn reject(rows: Vec<(u32, String)>) {
-        let rejections: Vec<_> = rows
-            .iter()
-            .map(|(row, reason)| types::RejectionParam { row: *row, reason })
-            .collect();
+        let rejections: Vec<_> = rows.iter().map(|(row, reason)| types::RejectionParam { row: *row, reason }).collect();
         effects::reject(&rejections);
     }
     fn log_enabled(level: Level) -> bool {
@@ -109,20 +102,12 @@ impl Host for Bindings {
 }
 
 fn borrowed(column: &Column) -> types::BytesColumnParam<'_> {
-    types::BytesColumnParam {
-        ends: &column.ends,
-        bytes: &column.bytes,
-        absent: &column.absent,
-    }
+    types::BytesColumnParam { ends: &column.ends, bytes: &column.bytes, absent: &column.absent }
 }
 
 impl From<types::BytesColumnResult> for Column {
     fn from(column: types::BytesColumnResult) -> Self {
-        Self {
-            ends: column.ends,
-            bytes: column.bytes,
-            absent: column.absent,
-        }
+        Self { ends: column.ends, bytes: column.bytes, absent: column.absent }
     }
 }
 
@@ -159,12 +144,7 @@ const NO_ROW: u32 = u32::MAX;
 
 /// A catalog entry, for the export macro.
 pub fn entry(name: &str, version: &str) -> CatalogEntry {
-    CatalogEntry {
-        name: name.into(),
-        version: version.into(),
-        config_schema: None,
-        properties: Vec::new(),
-    }
+    CatalogEntry { name: name.into(), version: version.into(), config_schema: None, properties: Vec::new() }
 }
 
 /// Makes this instance the operator `O`, for the export macro.
@@ -183,12 +163,7 @@ pub fn open<O: Operator>(config: &str) -> Result<WireDescriptor, String> {
 /// # Errors
 /// The operator asks the host to stop.
 pub fn process(batch: Batch) -> Result<(), Failure> {
-    let call = Call::new(
-        batch.input,
-        batch.key_rows,
-        batch.timestamps_ms,
-        batch.values.into(),
-    );
+    let call = Call::new(batch.input, batch.key_rows, batch.timestamps_ms, batch.values.into());
     let result = OPEN.with_borrow_mut(|open| match open {
         Some(instance) => instance.process(&call),
         None => Err("process was called before open".into()),
@@ -202,11 +177,7 @@ fn tell_panic(panic: &PanicHookInfo<'_>) {
     let text = panic.payload_as_str().unwrap_or("no message");
     let row = Some(ROW.load(Ordering::Relaxed)).filter(|&row| row != NO_ROW);
     match panic.location() {
-        Some(location) => log::write(
-            log::Level::Error,
-            row,
-            &format!("panicked at {location}: {text}"),
-        ),
+        Some(location) => log::write(log::Level::Error, row, &format!("panicked at {location}: {text}")),
         None => log::write(log::Level::Error, row, &format!("panicked: {text}")),
     }
 }
@@ -226,11 +197,7 @@ impl From<Descriptor> for WireDescriptor {
 
 impl From<Port> for descriptors::InputDescriptor {
     fn from(Port { name, properties }: Port) -> Self {
-        Self {
-            name,
-            kind: descriptors::InputKind::Records,
-            properties,
-        }
+        Self { name, kind: descriptors::InputKind::Records, properties }
     }
 }
 

@@ -75,21 +75,11 @@ impl MetricBuffers {
     pub(crate) fn undo_record(&mut self) {
         for before in self.undo.drain(..).rev() {
             match before {
-                Before::Counted(index, total) => self
-                    .counted
-                    .get_mut(index)
-                    .into_iter()
-                    .for_each(|now| *now = total),
-                Before::Gauged(index, last) => self
-                    .gauged
-                    .get_mut(index)
-                    .into_iter()
-                    .for_each(|now| *now = last),
-                Before::Observed(index, length) => self
-                    .observed
-                    .get_mut(index)
-                    .into_iter()
-                    .for_each(|values| values.truncate(length)),
+                Before::Counted(index, total) => self.counted.get_mut(index).into_iter().for_each(|now| *now = total),
+                Before::Gauged(index, last) => self.gauged.get_mut(index).into_iter().for_each(|now| *now = last),
+                Before::Observed(index, length) => {
+                    self.observed.get_mut(index).into_iter().for_each(|values| values.truncate(length))
+                }
             }
         }
     }

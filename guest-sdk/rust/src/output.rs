@@ -85,8 +85,7 @@ fn keep_timestamp(column: &mut Vec<i64>, call: &Call, _: u32, parent: u32) {
 }
 
 fn keep_headers(column: &mut HeaderColumn, call: &Call, row: u32, parent: u32) {
-    call.headers(parent)
-        .for_each(|(name, value)| column.push(row, name, value));
+    call.headers(parent).for_each(|(name, value)| column.push(row, name, value));
 }
 
 #[derive(Debug, Default)]
@@ -107,19 +106,12 @@ impl OutputBuffer {
 
     pub(crate) fn emit(&mut self, call: &Call, parent: u32, value: Option<&[u8]>) -> bool {
         self.keep_key(call, parent);
-        self.values
-            .open(keep_value, call, &self.parents)
-            .push(value);
+        self.values.open(keep_value, call, &self.parents).push(value);
         self.end_plain(call, parent)
     }
 
     /// Emits the text of a value, written straight into the column.
-    pub(crate) fn emit_display(
-        &mut self,
-        call: &Call,
-        parent: u32,
-        value: &dyn Display,
-    ) -> Result<bool, fmt::Error> {
+    pub(crate) fn emit_display(&mut self, call: &Call, parent: u32, value: &dyn Display) -> Result<bool, fmt::Error> {
         self.keep_key(call, parent);
         let column = self.values.open(keep_value, call, &self.parents);
         let written = fmt::write(&mut Text(&mut column.bytes), format_args!("{value}"));
@@ -128,13 +120,7 @@ impl OutputBuffer {
         written.map(|()| full)
     }
 
-    pub(crate) fn emit_fields(
-        &mut self,
-        call: &Call,
-        parent: u32,
-        key: Field<'_>,
-        value: Field<'_>,
-    ) -> bool {
+    pub(crate) fn emit_fields(&mut self, call: &Call, parent: u32, key: Field<'_>, value: Field<'_>) -> bool {
         self.set_key(call, parent, key);
         self.set_value(call, parent, value);
         self.end_plain(call, parent)
@@ -146,18 +132,13 @@ impl OutputBuffer {
         self.set_value(call, parent, record.value);
         match record.timestamp_ms {
             None => self.timestamps_ms.keep(call, row, parent),
-            Some(time_ms) => self
-                .timestamps_ms
-                .open(keep_timestamp, call, &self.parents)
-                .push(time_ms),
+            Some(time_ms) => self.timestamps_ms.open(keep_timestamp, call, &self.parents).push(time_ms),
         }
         match record.headers {
             None => self.headers.keep(call, row, parent),
             Some(headers) => {
                 let column = self.headers.open(keep_headers, call, &self.parents);
-                headers
-                    .iter()
-                    .for_each(|(name, value)| column.push(row, name, *value));
+                headers.iter().for_each(|(name, value)| column.push(row, name, *value));
             }
         }
         self.end(parent)
@@ -181,10 +162,7 @@ impl OutputBuffer {
     fn set_value(&mut self, call: &Call, parent: u32, field: Field<'_>) {
         match field {
             Field::Keep => self.values.keep(call, self.row(), parent),
-            Field::Set(value) => self
-                .values
-                .open(keep_value, call, &self.parents)
-                .push(value),
+            Field::Set(value) => self.values.open(keep_value, call, &self.parents).push(value),
         }
     }
 
@@ -242,12 +220,7 @@ impl OutputBuffer {
         self.values.column.clear();
         self.timestamps_ms.column.clear();
         self.headers.column.clear();
-        (
-            self.keys.keep,
-            self.values.keep,
-            self.timestamps_ms.keep,
-            self.headers.keep,
-        ) = (None, None, None, None);
+        (self.keys.keep, self.values.keep, self.timestamps_ms.keep, self.headers.keep) = (None, None, None, None);
     }
 }
 

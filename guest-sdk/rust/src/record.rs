@@ -21,19 +21,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(
-        input: u32,
-        key_rows: Vec<u32>,
-        timestamps_ms: Vec<i64>,
-        values: Column,
-    ) -> Self {
-        Self {
-            input,
-            key_rows,
-            timestamps_ms,
-            values,
-            ..Self::default()
-        }
+    pub(crate) fn new(input: u32, key_rows: Vec<u32>, timestamps_ms: Vec<i64>, values: Column) -> Self {
+        Self { input, key_rows, timestamps_ms, values, ..Self::default() }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -50,10 +39,7 @@ impl Call {
     }
 
     pub(crate) fn timestamp_ms(&self, row: u32) -> i64 {
-        self.timestamps_ms
-            .get(row as usize)
-            .copied()
-            .unwrap_or_default()
+        self.timestamps_ms.get(row as usize).copied().unwrap_or_default()
     }
 
     pub(crate) fn value(&self, row: u32) -> Option<&[u8]> {
@@ -108,8 +94,7 @@ impl<'b> Record<'b> {
     /// # Errors
     /// There is no value.
     pub fn bytes(&self) -> Result<&'b [u8]> {
-        self.value()
-            .ok_or_else(|| reject("the record has no value"))
+        self.value().ok_or_else(|| reject("the record has no value"))
     }
 
     /// Event time in milliseconds since 1970-01-01T00:00Z.
@@ -125,10 +110,7 @@ impl<'b> Record<'b> {
     /// The value of the last header of this name: the last one counts, as with Kafka's own `lastHeader`. `Some(None)` is a header
     /// without a value.
     pub fn header(&self, name: &str) -> Option<Option<&'b [u8]>> {
-        self.headers()
-            .filter(|(other, _)| *other == name)
-            .last()
-            .map(|(_, value)| value)
+        self.headers().filter(|(other, _)| *other == name).last().map(|(_, value)| value)
     }
 
     /// The input it came by.

@@ -39,13 +39,7 @@ impl<O: Operator> Instance<O> {
         let operator = O::open(&mut setup).map_err(|error| error.to_string())?;
         setup.finish().map_err(|error| error.to_string())?;
         let descriptor = setup.descriptor.clone();
-        Ok((
-            Self {
-                operator,
-                work: Work::new(setup),
-            },
-            descriptor,
-        ))
+        Ok((Self { operator, work: Work::new(setup) }, descriptor))
     }
 
     /// Processes a batch and stages its effects. The error asks the host to stop.
@@ -54,10 +48,7 @@ impl<O: Operator> Instance<O> {
             return Err("the host sent a batch whose columns differ in length".into());
         }
         self.work.begin(&call.key_rows);
-        let mut ctx = Context {
-            record: Record { call, row: 0 },
-            work: &mut self.work,
-        };
+        let mut ctx = Context { record: Record { call, row: 0 }, work: &mut self.work };
         for row in 0..call.rows() as u32 {
             ctx.record.row = row;
             Platform::enter(row);

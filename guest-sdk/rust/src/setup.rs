@@ -48,14 +48,7 @@ impl Setup {
     /// Declares an input. An operator that declares none has one, named `in`.
     pub fn input(&mut self, port: impl Into<Port>) -> Input {
         let port = port.into();
-        self.check_name(
-            "input",
-            &port.name,
-            self.descriptor
-                .inputs
-                .iter()
-                .any(|other| other.name == port.name),
-        );
+        self.check_name("input", &port.name, self.descriptor.inputs.iter().any(|other| other.name == port.name));
         self.descriptor.inputs.push(port);
         Input(self.descriptor.inputs.len() as u32 - 1)
     }
@@ -63,19 +56,9 @@ impl Setup {
     /// Declares an output.
     pub fn output(&mut self, port: impl Into<Port>) -> Output {
         let port = port.into();
-        self.check_name(
-            "output",
-            &port.name,
-            self.descriptor
-                .outputs
-                .iter()
-                .any(|other| other.name == port.name),
-        );
+        self.check_name("output", &port.name, self.descriptor.outputs.iter().any(|other| other.name == port.name));
         if ["late", "rejected"].contains(&port.name.as_str()) {
-            self.fault(format!(
-                "the output \"{}\" is the host's own; choose another name",
-                port.name
-            ));
+            self.fault(format!("the output \"{}\" is the host's own; choose another name", port.name));
         }
         self.descriptor.outputs.push(port);
         Output(self.descriptor.outputs.len() as u32 - 1)
@@ -85,14 +68,7 @@ impl Setup {
     /// key, and a record without a key is rejected before it gets here.
     pub fn value<T: Codec>(&mut self, state: impl Into<State>) -> Value<T> {
         let state = state.into();
-        self.check_name(
-            "state",
-            &state.name,
-            self.descriptor
-                .states
-                .iter()
-                .any(|other| other.name == state.name),
-        );
+        self.check_name("state", &state.name, self.descriptor.states.iter().any(|other| other.name == state.name));
         if state.reads.contains(&state.version) {
             self.fault(format!(
                 "the state \"{}\" has version {} and lists it among those it reads",
@@ -153,16 +129,8 @@ impl Setup {
         if !is_name(&name, b'_') {
             self.fault(format!("the metric \"{name}\" has no valid name: a letter, then letters, digits and _, all lowercase, at most 63"));
         }
-        let MetricNames {
-            counters,
-            gauges,
-            histograms,
-        } = &self.metrics;
-        if [counters, gauges, histograms]
-            .into_iter()
-            .flatten()
-            .any(|other| *other == name)
-        {
+        let MetricNames { counters, gauges, histograms } = &self.metrics;
+        if [counters, gauges, histograms].into_iter().flatten().any(|other| *other == name) {
             self.fault(format!("the metric \"{name}\" is declared twice"));
         }
         name
@@ -175,9 +143,7 @@ impl Setup {
 
 fn is_name(name: &str, separator: u8) -> bool {
     let rest = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == separator;
-    name.len() <= 63
-        && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
-        && name.as_bytes().iter().all(rest)
+    name.len() <= 63 && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase) && name.as_bytes().iter().all(rest)
 }
 
 #[cfg(test)]
@@ -193,17 +159,11 @@ mod tests {
 
     #[test]
     fn mistakes_in_names_are_told() {
-        assert!(
-            fault(|setup| (setup.output("a"), setup.output("a")))
-                .contains("\"a\" is declared twice")
-        );
+        assert!(fault(|setup| (setup.output("a"), setup.output("a"))).contains("\"a\" is declared twice"));
         assert!(fault(|setup| setup.output("late")).contains("host's own"));
         assert!(fault(|setup| setup.input("Orders")).contains("no valid name"));
         assert!(fault(|setup| setup.input("a".repeat(64))).contains("no valid name"));
-        assert!(
-            fault(|setup| (setup.counter("a"), setup.gauge("a")))
-                .contains("\"a\" is declared twice")
-        );
+        assert!(fault(|setup| (setup.counter("a"), setup.gauge("a"))).contains("\"a\" is declared twice"));
         assert!(fault(|setup| setup.value::<u64>(State::new("s").reads(1))).contains("version 1"));
     }
 
@@ -222,9 +182,6 @@ mod tests {
             pointer: String,
         }
         let error = Setup::new("{}").config::<Config>().unwrap_err();
-        assert!(
-            matches!(&error, Error::Stop(text) if text.contains("`pointer`")),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Stop(text) if text.contains("`pointer`")), "{error}");
     }
 }

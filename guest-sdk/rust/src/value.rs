@@ -74,10 +74,7 @@ impl ValueCache {
         match self.slots.get(key_row as usize)? {
             Slot::Written(from, to) => self.arena.get(*from as usize..*to as usize),
             Slot::Removed => None,
-            Slot::Stored => self
-                .stored
-                .get_or_insert_with(|| Platform::values(state))
-                .get(key_row),
+            Slot::Stored => self.stored.get_or_insert_with(|| Platform::values(state)).get(key_row),
         }
     }
 
@@ -87,11 +84,7 @@ impl ValueCache {
         if before == Slot::Stored {
             self.touched.push(key_row);
         }
-        Some(SlotBefore {
-            state,
-            key_row,
-            slot: before,
-        })
+        Some(SlotBefore { state, key_row, slot: before })
     }
 
     /// Undoes a write; to be called in reverse order of the writes.
@@ -139,19 +132,13 @@ impl ValueCache {
 
 impl<T> Value<T> {
     pub(crate) fn at(state: u32) -> Self {
-        Self {
-            state,
-            of: PhantomData,
-        }
+        Self { state, of: PhantomData }
     }
 
     /// The value as stored bytes, without decoding them.
     pub fn bytes<'c>(&self, ctx: &'c mut Context<'_>) -> Option<&'c [u8]> {
         let key_row = ctx.record.call.key_row(ctx.record.row);
-        ctx.work
-            .states
-            .get_mut(self.state as usize)?
-            .get(self.state, key_row)
+        ctx.work.states.get_mut(self.state as usize)?.get(self.state, key_row)
     }
 
     /// Removes the value.

@@ -3,3 +3,4 @@
 pub mod call;
 pub mod keyed;
 pub mod ports;
+pub mod task;

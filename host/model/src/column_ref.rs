@@ -66,7 +66,8 @@ impl<'a> CheckedColumn<'a> {
 
     fn slice(&self, row: u32) -> &'a [u8] {
         let end = self.0.ends.get(row as usize).map_or(0, |&end| end as usize);
-        let start = row.checked_sub(1).and_then(|before| self.0.ends.get(before as usize)).map_or(0, |&end| end as usize);
+        let start =
+            row.checked_sub(1).and_then(|before| self.0.ends.get(before as usize)).map_or(0, |&end| end as usize);
         self.0.bytes.get(start..end).unwrap_or_default()
     }
 

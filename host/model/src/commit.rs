@@ -72,7 +72,8 @@ pub struct CatalogEntry {
 impl Catalog {
     /// The operator's entry with these states, new numbers given where there are none. `None` when the numbers are used up.
     pub fn enter(&mut self, operator: &str, states: &[&str]) -> Option<&CatalogEntry> {
-        let fresh = self.operators.values().map(|entry| entry.number).max().map_or(Some(0), |max| max.checked_add(1))?;
+        let fresh =
+            self.operators.values().map(|entry| entry.number).max().map_or(Some(0), |max| max.checked_add(1))?;
         let entry = self
             .operators
             .entry(operator.to_owned())

@@ -11,8 +11,8 @@ pub mod limits;
 pub mod plan;
 pub mod record;
 
-pub use column_ref::{CheckedColumn, ColumnRef};
 pub use column::{BytesColumn, ColumnError, HeadersColumn};
+pub use column_ref::{CheckedColumn, ColumnRef};
 pub use ids::{
     Digest, EpochNumber, Generation, Incarnation, Lineage, OperatorIndex, PartitionIndex, SinkIndex, SourceIndex, Token,
 };

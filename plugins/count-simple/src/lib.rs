@@ -24,10 +24,7 @@ mod component {
 }
 
 /// The count after one more record, given the stored one.
-#[cfg_attr(
-    not(any(target_arch = "wasm32", test)),
-    expect(dead_code, reason = "used by the component")
-)]
+#[cfg_attr(not(any(target_arch = "wasm32", test)), expect(dead_code, reason = "used by the component"))]
 fn next(stored: Option<&[u8]>) -> Result<i64, String> {
     let seen = match stored.map(<[u8; 8]>::try_from) {
         None => 0,
@@ -35,4 +32,20 @@ fn next(stored: Option<&[u8]>) -> Result<i64, String> {
         Some(Err(_)) => return Err("the stored count is no 64-bit number".into()),
     };
     Ok(seen + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next;
+
+    #[test]
+    fn counts_go_on_from_the_stored_one() {
+        assert_eq!(next(None), Ok(1));
+        assert_eq!(next(Some(&41_i64.to_be_bytes())), Ok(42));
+    }
+
+    #[test]
+    fn a_foreign_stored_value_is_an_error() {
+        assert_eq!(next(Some(b"41")), Err("the stored count is no 64-bit number".into()));
+    }
 }

@@ -1,1 +1,24 @@
+#![doc = include_str!("../README.md")]
 
+mod admin;
+mod client;
+mod crash;
+mod eventually;
+mod kafka;
+mod millstream;
+mod port;
+mod process;
+mod record;
+mod scratch;
+mod wire;
+
+pub use client::{Isolation, Offsets, OutsideClient, Positions, Topic, Transaction};
+pub use crash::{CrashPoint, RandomKills, seed};
+pub use eventually::eventually;
+pub use kafka::{Kafka, KafkaOptions, ProxiedListener};
+pub use kafka_proxy::{ApiKey, Proxy, Rule};
+pub use millstream::{Exit, Millstream, MillstreamOptions, Workplace};
+pub use port::free_port;
+pub use process::{Process, Signal};
+pub use record::Record;
+pub use scratch::Scratch;

@@ -52,16 +52,10 @@ impl Seat {
         batch: &[(usize, &Message)],
         clock: (Option<i64>, i64),
     ) -> Self {
-        let mut seat = Self {
-            clock,
-            ..Self::default()
-        };
+        let mut seat = Self { clock, ..Self::default() };
         let keyed = !descriptor.states.is_empty();
         for (row, (position, message)) in batch.iter().enumerate() {
-            let known = seat
-                .keys
-                .iter()
-                .position(|key| keyed && *key == message.key);
+            let known = seat.keys.iter().position(|key| keyed && *key == message.key);
             seat.key_rows.push(known.unwrap_or(seat.keys.len()) as u32);
             if known.is_none() {
                 seat.keys.push(message.key.clone());
@@ -93,64 +87,37 @@ impl Seat {
             "a column of another length was staged"
         );
         assert!(
-            records
-                .timestamps_ms
-                .is_none_or(|times| times.len() == parents.len()),
+            records.timestamps_ms.is_none_or(|times| times.len() == parents.len()),
             "timestamps of another length were staged"
         );
         for (row, &parent) in parents.iter().enumerate() {
-            assert!(
-                self.key_rows.len() > parent as usize,
-                "a parent that does not exist was staged"
-            );
+            assert!(self.key_rows.len() > parent as usize, "a parent that does not exist was staged");
             let emitted = self.emitted(records, row as u32, parent);
             self.staged.emitted.push((records.port, parent, emitted));
         }
     }
 
     fn emitted(&self, records: &Emission<'_>, row: u32, parent: u32) -> Emitted {
-        let key_row = self
-            .key_rows
-            .get(parent as usize)
-            .copied()
-            .unwrap_or_default();
+        let key_row = self.key_rows.get(parent as usize).copied().unwrap_or_default();
         let parent_key = self.keys.get(key_row as usize).and_then(Option::as_deref);
         let times = records.timestamps_ms.unwrap_or(&self.timestamps_ms);
-        let time_row = if records.timestamps_ms.is_some() {
-            row
-        } else {
-            parent
-        };
+        let time_row = if records.timestamps_ms.is_some() { row } else { parent };
         let headers = match records.headers {
             Some(own) => own.of(row),
             None => self.headers.of(parent),
         };
         Emitted {
-            key: records
-                .keys
-                .map_or(parent_key, |keys| keys.get(row))
-                .map(<[u8]>::to_vec),
-            value: records
-                .values
-                .map_or(self.values.get(parent), |values| values.get(row))
-                .map(<[u8]>::to_vec),
+            key: records.keys.map_or(parent_key, |keys| keys.get(row)).map(<[u8]>::to_vec),
+            value: records.values.map_or(self.values.get(parent), |values| values.get(row)).map(<[u8]>::to_vec),
             timestamp_ms: times.get(time_row as usize).copied().unwrap_or_default(),
-            headers: headers
-                .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
-                .collect(),
+            headers: headers.map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect(),
         }
     }
 
     fn put_values(&mut self, state: u32, key_rows: &[u32], values: &Column) {
-        assert!(
-            values.has_rows(key_rows.len()),
-            "a column of another length was staged"
-        );
+        assert!(values.has_rows(key_rows.len()), "a column of another length was staged");
         for (row, &key_row) in key_rows.iter().enumerate() {
-            assert!(
-                self.keys.len() > key_row as usize,
-                "a key row that does not exist was staged"
-            );
+            assert!(self.keys.len() > key_row as usize, "a key row that does not exist was staged");
             let value = values.get(row as u32).map(<[u8]>::to_vec);
             self.staged.written.push((state, key_row, value));
         }
@@ -159,11 +126,7 @@ impl Seat {
     /// Applies all that was staged.
     pub(crate) fn apply(self, outcome: &mut Outcome) {
         for (row, _) in &self.staged.rejected {
-            let left = self
-                .staged
-                .emitted
-                .iter()
-                .any(|(_, parent, _)| parent == row);
+            let left = self.staged.emitted.iter().any(|(_, parent, _)| parent == row);
             assert!(!left, "a rejected record left an output");
         }
         for (port, _, emitted) in self.staged.emitted {
@@ -182,17 +145,9 @@ impl Seat {
             }
         }
         for (row, reason) in self.staged.rejected {
-            let position = self
-                .positions
-                .get(row as usize)
-                .copied()
-                .unwrap_or_default();
+            let position = self.positions.get(row as usize).copied().unwrap_or_default();
             let value = self.values.get(row).map(<[u8]>::to_vec);
-            outcome.rejected.push(Rejected {
-                position,
-                value,
-                reason,
-            });
+            outcome.rejected.push(Rejected { position, value, reason });
         }
         for (name, delta) in self.staged.counted {
             *outcome.counters.entry(name).or_default() += delta;
@@ -240,10 +195,7 @@ impl Host for Bench {
     }
     fn values(state: u32) -> Column {
         Self::with(|seat| {
-            assert!(
-                seat.staged.written.is_empty(),
-                "the SDK reads a state once, before it stages"
-            );
+            assert!(seat.staged.written.is_empty(), "the SDK reads a state once, before it stages");
             seat.states.get(state as usize).cloned().unwrap_or_default()
         })
     }
@@ -269,10 +221,6 @@ impl Host for Bench {
         Self::with(|seat| seat.staged.gauged.push((name.to_owned(), value)));
     }
     fn observe(name: &str, values: &[f64]) {
-        Self::with(|seat| {
-            seat.staged
-                .observed
-                .push((name.to_owned(), values.to_vec()))
-        });
+        Self::with(|seat| seat.staged.observed.push((name.to_owned(), values.to_vec())));
     }
 }

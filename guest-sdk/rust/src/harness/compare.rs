@@ -29,9 +29,5 @@ fn sequence<T: PartialEq + Debug>(what: &str, single: &[T], other: &[T]) -> Opti
         Some(entry) => format!("{entry:?}"),
         None => "nothing more".to_owned(),
     };
-    Some(format!(
-        "{what} at position {position} is\n  {}\nbut\n  {}\n",
-        show(single),
-        show(other)
-    ))
+    Some(format!("{what} at position {position} is\n  {}\nbut\n  {}\n", show(single), show(other)))
 }

@@ -47,52 +47,36 @@ pub struct Rejected {
 impl Message {
     /// A record with a key and a value, timestamp 0, no headers, for the first input.
     pub fn new(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
-        Self {
-            value: Some(value.as_ref().to_vec()),
-            ..Self::tombstone(key)
-        }
+        Self { value: Some(value.as_ref().to_vec()), ..Self::tombstone(key) }
     }
 
     /// A record without a value.
     pub fn tombstone(key: impl AsRef<[u8]>) -> Self {
-        Self {
-            key: Some(key.as_ref().to_vec()),
-            ..Self::default()
-        }
+        Self { key: Some(key.as_ref().to_vec()), ..Self::default() }
     }
 
     /// A record without a key.
     pub fn unkeyed(value: impl AsRef<[u8]>) -> Self {
-        Self {
-            value: Some(value.as_ref().to_vec()),
-            ..Self::default()
-        }
+        Self { value: Some(value.as_ref().to_vec()), ..Self::default() }
     }
 
     /// The same with a timestamp.
     #[must_use]
     pub fn at(self, timestamp_ms: i64) -> Self {
-        Self {
-            timestamp_ms,
-            ..self
-        }
+        Self { timestamp_ms, ..self }
     }
 
     /// The same with one header more.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.headers
-            .push((name.to_owned(), Some(value.as_ref().to_vec())));
+        self.headers.push((name.to_owned(), Some(value.as_ref().to_vec())));
         self
     }
 
     /// The same, coming by an input of this name.
     #[must_use]
     pub fn input(self, name: &str) -> Self {
-        Self {
-            input: Some(name.to_owned()),
-            ..self
-        }
+        Self { input: Some(name.to_owned()), ..self }
     }
 
     /// The position of its input.
@@ -100,30 +84,14 @@ impl Message {
         let Some(name) = &self.input else {
             return Some(0);
         };
-        let position = descriptor
-            .inputs
-            .iter()
-            .position(|port| port.name == *name)?;
+        let position = descriptor.inputs.iter().position(|port| port.name == *name)?;
         Some(position as u32)
     }
 }
 
 impl From<Emitted> for Message {
-    fn from(
-        Emitted {
-            key,
-            value,
-            timestamp_ms,
-            headers,
-        }: Emitted,
-    ) -> Self {
-        Self {
-            key,
-            value,
-            timestamp_ms,
-            headers,
-            input: None,
-        }
+    fn from(Emitted { key, value, timestamp_ms, headers }: Emitted) -> Self {
+        Self { key, value, timestamp_ms, headers, input: None }
     }
 }
 
@@ -135,8 +103,7 @@ impl From<&Emitted> for Message {
 
 impl PartialEq<(&str, &str)> for Emitted {
     fn eq(&self, (key, value): &(&str, &str)) -> bool {
-        self.key.as_deref() == Some(key.as_bytes())
-            && self.value.as_deref() == Some(value.as_bytes())
+        self.key.as_deref() == Some(key.as_bytes()) && self.value.as_deref() == Some(value.as_bytes())
     }
 }
 
@@ -148,13 +115,7 @@ impl PartialEq<(&str, &str)> for Rejected {
 
 impl fmt::Debug for Emitted {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            to,
-            "({}, {}) at {}",
-            text(&self.key),
-            text(&self.value),
-            self.timestamp_ms
-        )?;
+        write!(to, "({}, {}) at {}", text(&self.key), text(&self.value), self.timestamp_ms)?;
         for (name, value) in &self.headers {
             write!(to, " {name}: {}", text(value))?;
         }

@@ -113,12 +113,7 @@ impl<O: Operator> Harness<O> {
     }
 
     /// Pushes a record with a timestamp.
-    pub fn push_at(
-        &mut self,
-        timestamp_ms: i64,
-        key: impl AsRef<[u8]>,
-        value: impl AsRef<[u8]>,
-    ) -> &mut Self {
+    pub fn push_at(&mut self, timestamp_ms: i64, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> &mut Self {
         self.push_message(Message::new(key, value).at(timestamp_ms))
     }
 
@@ -129,16 +124,8 @@ impl<O: Operator> Harness<O> {
     pub fn push_message(&mut self, message: impl Into<Message>) -> &mut Self {
         let message = message.into();
         if message.input_of(&self.descriptor).is_none() {
-            let known: Vec<_> = self
-                .descriptor
-                .inputs
-                .iter()
-                .map(|port| &port.name)
-                .collect();
-            panic!(
-                "the operator has no input {:?}; it has {known:?}",
-                message.input
-            );
+            let known: Vec<_> = self.descriptor.inputs.iter().map(|port| &port.name).collect();
+            panic!("the operator has no input {:?}; it has {known:?}", message.input);
         }
         self.step(Step::Push(message))
     }
@@ -163,11 +150,7 @@ impl<O: Operator> Harness<O> {
     /// # Panics
     /// There is no such output, or results depend on how batches are cut.
     pub fn outputs(&self, port: &str) -> &[Emitted] {
-        let position = self
-            .descriptor
-            .outputs
-            .iter()
-            .position(|other| other.name == port);
+        let position = self.descriptor.outputs.iter().position(|other| other.name == port);
         match position.and_then(|port| self.outcome().outputs.get(port)) {
             Some(emitted) => emitted,
             None => panic!("the operator has no output {port:?}"),
@@ -179,20 +162,14 @@ impl<O: Operator> Harness<O> {
     /// # Panics
     /// There is no such state, its bytes are no `T`, or results depend on how batches are cut.
     pub fn state<T: Codec>(&self, name: &str, key: impl AsRef<[u8]>) -> Option<T> {
-        let position = self
-            .descriptor
-            .states
-            .iter()
-            .position(|other| other.name == name);
+        let position = self.descriptor.states.iter().position(|other| other.name == name);
         let Some(values) = position.and_then(|state| self.outcome().states.get(state)) else {
             panic!("the operator has no state {name:?}");
         };
-        values
-            .get(key.as_ref())
-            .map(|bytes| match T::decode(bytes) {
-                Ok(value) => value,
-                Err(error) => panic!("the state {name:?} holds {bytes:?}: {error}"),
-            })
+        values.get(key.as_ref()).map(|bytes| match T::decode(bytes) {
+            Ok(value) => value,
+            Err(error) => panic!("the state {name:?} holds {bytes:?}: {error}"),
+        })
     }
 
     /// The records that were rejected, in order.
@@ -210,11 +187,7 @@ impl<O: Operator> Harness<O> {
 
     /// A counter of the operator.
     pub fn counter(&self, name: &str) -> u64 {
-        self.outcome()
-            .counters
-            .get(name)
-            .copied()
-            .unwrap_or_default()
+        self.outcome().counters.get(name).copied().unwrap_or_default()
     }
 
     /// The last value of a gauge of the operator.
@@ -224,10 +197,7 @@ impl<O: Operator> Harness<O> {
 
     /// The observations of a histogram of the operator.
     pub fn observations(&self, name: &str) -> &[f64] {
-        self.outcome()
-            .histograms
-            .get(name)
-            .map_or(&[], Vec::as_slice)
+        self.outcome().histograms.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The lines logged when records came one at a time. Lines are no effects and are not compared.

@@ -34,22 +34,13 @@ enum Kind {
 impl Plan {
     /// Batches as long as can be.
     pub(crate) fn whole(steps: &[Step]) -> Self {
-        Self {
-            cuts: vec![Cut::default(); steps.len()],
-            kind: Kind::Whole,
-        }
+        Self { cuts: vec![Cut::default(); steps.len()], kind: Kind::Whole }
     }
 
     /// One record per batch.
     pub(crate) fn one_by_one(steps: &[Step]) -> Self {
-        let cut = Cut {
-            here: true,
-            ..Cut::default()
-        };
-        Self {
-            cuts: vec![cut; steps.len()],
-            kind: Kind::OneByOne,
-        }
+        let cut = Cut { here: true, ..Cut::default() };
+        Self { cuts: vec![cut; steps.len()], kind: Kind::OneByOne }
     }
 
     /// Cuts at random places, some with a restart, some with a call that is made twice.
@@ -61,10 +52,7 @@ impl Plan {
             restart: random.below(4) == 0,
             repeat: random.below(4) == 0,
         });
-        Self {
-            cuts: cuts.collect(),
-            kind: Kind::Random(seed),
-        }
+        Self { cuts: cuts.collect(), kind: Kind::Random(seed) }
     }
 }
 
@@ -74,10 +62,7 @@ impl fmt::Display for Plan {
             Kind::Whole => to.write_str("with all records in as few batches as can be"),
             Kind::OneByOne => to.write_str("with one record per batch"),
             Kind::Random(seed) => {
-                write!(
-                    to,
-                    "under random cuts, restarts and repeated calls (seed {seed})"
-                )
+                write!(to, "under random cuts, restarts and repeated calls (seed {seed})")
             }
         }
     }

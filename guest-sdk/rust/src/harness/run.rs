@@ -33,12 +33,7 @@ struct Runner<'t, O> {
     now_ms: i64,
 }
 
-pub(crate) fn run<O: Operator>(
-    config: &str,
-    descriptor: &Descriptor,
-    steps: &[Step],
-    plan: &Plan,
-) -> Outcome {
+pub(crate) fn run<O: Operator>(config: &str, descriptor: &Descriptor, steps: &[Step], plan: &Plan) -> Outcome {
     let mut runner = Runner {
         config,
         descriptor,
@@ -62,12 +57,8 @@ pub(crate) fn run<O: Operator>(
 fn open<O: Operator>(config: &str, expected: &Descriptor) -> Instance<O> {
     match Instance::<O>::open(config) {
         Ok((instance, descriptor)) if descriptor == *expected => instance,
-        Ok(_) => panic!(
-            "opened twice with the same configuration, the operator declared different things"
-        ),
-        Err(error) => panic!(
-            "opened a second time with the same configuration, the operator refused it: {error}"
-        ),
+        Ok(_) => panic!("opened twice with the same configuration, the operator declared different things"),
+        Err(error) => panic!("opened a second time with the same configuration, the operator refused it: {error}"),
     }
 }
 
@@ -78,20 +69,12 @@ impl<'t, O: Operator> Runner<'t, O> {
         }
         match step {
             Step::Push(message) => {
-                if cut.here
-                    || self
-                        .batch
-                        .last()
-                        .is_some_and(|(_, last)| last.input != message.input)
-                {
+                if cut.here || self.batch.last().is_some_and(|(_, last)| last.input != message.input) {
                     self.end_batch(cut);
                 }
                 self.push(position, message);
             }
-            Step::Restart => self.end_batch(Cut {
-                restart: true,
-                ..cut
-            }),
+            Step::Restart => self.end_batch(Cut { restart: true, ..cut }),
             Step::Watermark(time_ms) => {
                 self.end_batch(cut);
                 self.watermark_ms = self.watermark_ms.max(Some(*time_ms));
@@ -109,11 +92,7 @@ impl<'t, O: Operator> Runner<'t, O> {
             // A keyed operator never sees a null key. The batch ends so that rejections keep the order of records.
             self.end_batch(Cut::default());
             let reason = "the record has no key".to_owned();
-            self.outcome.rejected.push(Rejected {
-                position,
-                value: message.value.clone(),
-                reason,
-            });
+            self.outcome.rejected.push(Rejected { position, value: message.value.clone(), reason });
         } else {
             self.batch.push((position, message));
         }
@@ -139,17 +118,9 @@ impl<'t, O: Operator> Runner<'t, O> {
     }
 
     fn call(&mut self, input: u32, batch: &[(usize, &'t Message)]) -> (Seat, Result<(), String>) {
-        let seat = Seat::new(
-            self.descriptor,
-            &self.outcome.states,
-            batch,
-            (self.watermark_ms, self.now_ms),
-        );
+        let seat = Seat::new(self.descriptor, &self.outcome.states, batch, (self.watermark_ms, self.now_ms));
         let (key_rows, values) = (seat.key_rows.clone(), seat.values.clone());
-        let timestamps_ms = batch
-            .iter()
-            .map(|(_, message)| message.timestamp_ms)
-            .collect();
+        let timestamps_ms = batch.iter().map(|(_, message)| message.timestamp_ms).collect();
         let call = Call::new(input, key_rows, timestamps_ms, values);
         Bench::during(seat, || self.instance.process(&call))
     }

@@ -112,7 +112,10 @@ impl Call {
             } else if keys.is_some() && key > limits.key_bytes_max as usize {
                 format!("an emitted key has {key} bytes, `limits.key` allows {}", limits.key_bytes_max)
             } else if key + value + head > record_max {
-                format!("an emitted record has {} bytes, a sink behind the output takes {record_max}", key + value + head)
+                format!(
+                    "an emitted record has {} bytes, a sink behind the output takes {record_max}",
+                    key + value + head
+                )
             } else if run > limits.outputs_per_record_max {
                 format!("more than {} records from one (`limits.outputs_per_record`)", limits.outputs_per_record_max)
             } else {

@@ -82,6 +82,8 @@ pub struct Call {
     pub first_rows: Vec<u32>,
     /// Watermark and clock.
     pub mark: Mark,
+    /// Time the call may take in milliseconds; running longer is [`crate::ports::CallError::Timeout`].
+    pub time_limit_ms: u64,
     /// State of the keys in this call; empty for an operator that is not keyed.
     pub state: KeyedState,
     /// Effects so far.

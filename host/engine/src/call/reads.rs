@@ -61,12 +61,7 @@ impl Call {
     ///
     /// # Errors
     /// As [`Call::values`].
-    pub fn entry_keys(
-        &mut self,
-        state: u32,
-        key_row: u32,
-        range: EntryRange<'_>,
-    ) -> Result<Vec<Vec<u8>>, Fault> {
+    pub fn entry_keys(&mut self, state: u32, key_row: u32, range: EntryRange<'_>) -> Result<Vec<Vec<u8>>, Fault> {
         self.state.check_state(state, StateKind::Map)?;
         self.check_key_row(key_row)?;
         let mut changes = std::collections::BTreeMap::new();

@@ -13,14 +13,18 @@ impl KeyedState {
         user_key: &[u8],
         map_key: &[u8],
     ) -> Result<Option<Vec<u8>>, Fault> {
-        let Some(&at) = self.batch_slots.get(key_row as usize) else { return Ok(None) };
+        let Some(&at) = self.batch_slots.get(key_row as usize) else {
+            return Ok(None);
+        };
         let known = self.slots.with_entries(at, state, |entries| {
             entries.known.get(map_key).map(|entry| entry.value.as_ref().map(|value| value.to_vec()))
         });
         if let Some(Some(value)) = known {
             return Ok(value);
         }
-        let Some(column) = self.states.get(state as usize) else { return Ok(None) };
+        let Some(column) = self.states.get(state as usize) else {
+            return Ok(None);
+        };
         let mut wanted = BytesColumn::default();
         wanted.push_with(|to| cell::write_key(to, column.space, key_group(user_key), user_key, map_key));
         let mut found = BytesColumn::default();
@@ -41,7 +45,9 @@ impl KeyedState {
         range: EntryRange<'_>,
         mut staged: BTreeMap<Vec<u8>, bool>,
     ) -> Result<Vec<Vec<u8>>, Fault> {
-        let Some(&at) = self.batch_slots.get(key_row as usize) else { return Ok(Vec::new()) };
+        let Some(&at) = self.batch_slots.get(key_row as usize) else {
+            return Ok(Vec::new());
+        };
         self.slots.with_entries(at, state, |entries| {
             for (map_key, entry) in &entries.known {
                 staged.entry(map_key.to_vec()).or_insert(entry.value.is_some());
@@ -58,7 +64,8 @@ impl KeyedState {
                     keys.push(map_key);
                 }
             }
-            let present = changed.next_if(|(map_key, _)| map_key.as_slice() == stored).is_none_or(|(_, present)| present);
+            let present =
+                changed.next_if(|(map_key, _)| map_key.as_slice() == stored).is_none_or(|(_, present)| present);
             if present && keys.len() < range.count_max {
                 keys.push(stored.to_vec());
             }
@@ -75,7 +82,9 @@ impl KeyedState {
         range: EntryRange<'_>,
         visit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), Fault> {
-        let (Some(column), Some(backend)) = (self.states.get(state as usize), &self.backend) else { return Ok(()) };
+        let (Some(column), Some(backend)) = (self.states.get(state as usize), &self.backend) else {
+            return Ok(());
+        };
         let mut all = Vec::new();
         cell::write_key(&mut all, column.space, key_group(user_key), user_key, &[]);
         let whole = all.len();

@@ -10,7 +10,9 @@ impl KeyedState {
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
         let frozen = self.slots.epoch;
         for (at, mask) in self.slots.take_dirty() {
-            let Some(key) = self.slots.slot(at).map(|slot| slot.key.clone()) else { continue };
+            let Some(key) = self.slots.slot(at).map(|slot| slot.key.clone()) else {
+                continue;
+            };
             let key = key.get().unwrap_or_default();
             let group = key_group(key);
             for (state, column) in self.states.iter().enumerate() {

@@ -93,7 +93,9 @@ impl Slots {
             let hash = self.hashes.get(row as usize).copied().unwrap_or_default();
             let position = self.find_or_insert(key, hash);
             let (batch, next) = (self.batch, first_rows.len() as u32);
-            let Some(slot) = self.slots.get_mut(position as usize) else { continue };
+            let Some(slot) = self.slots.get_mut(position as usize) else {
+                continue;
+            };
             if slot.batch != batch {
                 slot.batch = batch;
                 slot.key_row = next;
@@ -166,7 +168,9 @@ impl Slots {
 
     /// Marks a state of a slot as changed in the open epoch.
     pub(super) fn touch(&mut self, at: u32, state: u32) {
-        let Some(slot) = self.slots.get_mut(at as usize) else { return };
+        let Some(slot) = self.slots.get_mut(at as usize) else {
+            return;
+        };
         if slot.dirty == 0 {
             self.dirty.push(at);
         }
@@ -203,7 +207,9 @@ impl Slots {
         while self.len() > budget && steps > 0 {
             steps -= 1;
             self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
-            let Some(slot) = self.slots.get_mut(self.hand) else { return };
+            let Some(slot) = self.slots.get_mut(self.hand) else {
+                return;
+            };
             let in_store = slot.changed <= self.applied && slot.dirty == 0;
             if !slot.free && in_store && slot.batch < seen_before {
                 self.free_slot(self.hand);
@@ -212,7 +218,9 @@ impl Slots {
     }
 
     fn free_slot(&mut self, at: usize) {
-        let Some(slot) = self.slots.get_mut(at) else { return };
+        let Some(slot) = self.slots.get_mut(at) else {
+            return;
+        };
         let hash = slot.hash;
         self.heap_bytes -= slot.key.heap_bytes();
         *slot = Slot { free: true, ..Slot::default() };

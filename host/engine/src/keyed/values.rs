@@ -7,7 +7,9 @@ use millstream_model::key_group::key_group;
 impl KeyedState {
     /// Makes the values of a state known for every key row, with one read of the store for all that are not.
     pub(crate) fn load(&mut self, state: u32, keys: &BytesColumn, first_rows: &[u32]) -> Result<(), Fault> {
-        let Some(column) = self.states.get(state as usize) else { return Ok(()) };
+        let Some(column) = self.states.get(state as usize) else {
+            return Ok(());
+        };
         self.wanted.clear();
         let mut missing = Vec::new();
         for (key_row, &at) in self.batch_slots.iter().enumerate() {
@@ -67,13 +69,18 @@ impl KeyedState {
         for op in ops {
             match *op {
                 StateOp::Put { state, key_row, value } => {
-                    let Some(&at) = self.batch_slots.get(key_row as usize) else { continue };
+                    let Some(&at) = self.batch_slots.get(key_row as usize) else {
+                        continue;
+                    };
                     self.slots.put(at, state, value.map(bytes));
                 }
                 StateOp::PutEntry { state, key_row, map_key, value } => {
-                    let Some(&at) = self.batch_slots.get(key_row as usize) else { continue };
+                    let Some(&at) = self.batch_slots.get(key_row as usize) else {
+                        continue;
+                    };
                     self.slots.touch(at, state);
-                    self.slots.with_entries(at, state, |entries| entries.insert(bytes(map_key), value.map(bytes), true));
+                    self.slots
+                        .with_entries(at, state, |entries| entries.insert(bytes(map_key), value.map(bytes), true));
                 }
             }
         }

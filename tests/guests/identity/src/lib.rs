@@ -8,9 +8,7 @@ struct Identity {
 
 impl Operator for Identity {
     fn open(setup: &mut Setup) -> Result<Self> {
-        Ok(Self {
-            out: setup.output("out"),
-        })
+        Ok(Self { out: setup.output("out") })
     }
 
     fn process(&self, _: &Record, ctx: &mut Context) -> Result<()> {

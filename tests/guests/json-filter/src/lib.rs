@@ -15,9 +15,7 @@ struct JsonFilter {
 
 impl Operator for JsonFilter {
     fn open(setup: &mut Setup) -> Result<Self> {
-        Ok(Self {
-            kept: setup.output("kept"),
-        })
+        Ok(Self { kept: setup.output("kept") })
     }
 
     fn process(&self, record: &Record, ctx: &mut Context) -> Result<()> {

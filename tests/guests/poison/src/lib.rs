@@ -12,9 +12,7 @@
 //! | `stop` | asks the host to stop |
 //! | else | counts the key in state `seen` and forwards the record |
 
-use millstream_sdk::{
-    Context, Operator, Output, Record, Result, Setup, Value, export_operators, reject, stop,
-};
+use millstream_sdk::{Context, Operator, Output, Record, Result, Setup, Value, export_operators, reject, stop};
 use std::hint::black_box;
 
 struct Poison {
@@ -24,10 +22,7 @@ struct Poison {
 
 impl Operator for Poison {
     fn open(setup: &mut Setup) -> Result<Self> {
-        Ok(Self {
-            seen: setup.value("seen"),
-            out: setup.output("out"),
-        })
+        Ok(Self { seen: setup.value("seen"), out: setup.output("out") })
     }
 
     fn process(&self, record: &Record, ctx: &mut Context) -> Result<()> {

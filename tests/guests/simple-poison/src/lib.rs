@@ -17,11 +17,7 @@ mod component {
     struct SimplePoison;
 
     impl Guest for SimplePoison {
-        fn process(
-            key: Option<Vec<u8>>,
-            value: Option<Vec<u8>>,
-            timestamp_ms: i64,
-        ) -> Result<(), String> {
+        fn process(key: Option<Vec<u8>>, value: Option<Vec<u8>>, timestamp_ms: i64) -> Result<(), String> {
             let key = key.as_deref();
             match value.as_deref() {
                 Some(b"trap") => panic!("poisoned on purpose"),
@@ -44,11 +40,7 @@ mod component {
                     output::emit_with("", key, None, timestamp_ms + 1, &headers);
                 }
                 Some(b"forget") => state::remove("seen"),
-                Some(b"names") => output::emit(
-                    "",
-                    key,
-                    Some(state::names("", None, 10).join(",").as_bytes()),
-                ),
+                Some(b"names") => output::emit("", key, Some(state::names("", None, 10).join(",").as_bytes())),
                 Some(b"log") => log::write(log::Level::Warn, "logged on purpose"),
                 _ => count(key),
             }
@@ -57,10 +49,7 @@ mod component {
     }
 
     fn count(key: Option<&[u8]>) {
-        let seen = state::get("seen")
-            .and_then(|bytes| bytes.try_into().ok())
-            .map_or(0, u64::from_be_bytes)
-            + 1;
+        let seen = state::get("seen").and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes) + 1;
         state::put("seen", &seen.to_be_bytes());
         output::emit("", key, Some(seen.to_string().as_bytes()));
     }

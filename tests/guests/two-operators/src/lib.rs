@@ -2,8 +2,8 @@
 //! uses all the rest of the SDK: keys, headers, timestamps, tombstones, clocks, log lines and metrics.
 
 use millstream_sdk::{
-    Context, Counter, Field, Gauge, Histogram, Input, Operator, Outgoing, Output, Port, Record,
-    Result, Setup, State, Value, export_operators, info,
+    Context, Counter, Field, Gauge, Histogram, Input, Operator, Outgoing, Output, Port, Record, Result, Setup, State,
+    Value, export_operators, info,
 };
 use serde::Deserialize;
 
@@ -24,11 +24,7 @@ impl Operator for Route {
     fn open(setup: &mut Setup) -> Result<Self> {
         let Config { prefix } = setup.config()?;
         let matched = setup.output(Port::new("matched").doc("values with the prefix"));
-        Ok(Self {
-            prefix,
-            matched,
-            other: setup.output("other"),
-        })
+        Ok(Self { prefix, matched, other: setup.output("other") })
     }
 
     fn process(&self, record: &Record, ctx: &mut Context) -> Result<()> {

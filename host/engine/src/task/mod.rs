@@ -1,0 +1,160 @@
+//! One operator on one worker: its instance, its keyed state, and what happens to batches it fails on.
+
+mod dead_letter;
+mod door;
+mod outputs;
+mod step;
+mod verdicts;
+
+pub use dead_letter::{DeadLetter, Provenance};
+pub use step::{Step, next_step};
+pub use verdicts::{Verdict, Verdicts};
+
+use crate::call::{Call, CallRules, Mark, Rejection};
+use crate::keyed::KeyedState;
+use crate::ports::{CallError, ChangeSet, OpenError, Operator, OperatorFactory};
+use millstream_model::plan::OperatorNode;
+use millstream_model::record::RecordBatch;
+use std::sync::Arc;
+
+/// See the module.
+pub struct Task {
+    node: OperatorNode,
+    factory: Arc<dyn OperatorFactory>,
+    operator: Box<dyn Operator>,
+    /// At home between calls.
+    call: Option<Box<Call>>,
+    /// What a record usually takes, in nanoseconds: the search for a record that loops gives up on parts of a batch after a multiple of it.
+    record_ns: u64,
+}
+
+/// What became of one call.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It succeeded: state is merged, outputs wait in [`Task::take_call`]; these rows were refused.
+    Applied(Vec<Rejection>),
+    /// It did not, and left nothing.
+    Failed(CallError),
+}
+
+/// What is kept of a task when a part of a batch is searched for the record at fault.
+const SEARCH_LIMIT_MS_MIN: u64 = 30;
+
+impl Task {
+    /// Makes the instance.
+    ///
+    /// # Errors
+    /// When the factory cannot.
+    pub fn new(
+        node: &OperatorNode,
+        factory: Arc<dyn OperatorFactory>,
+        rules: Arc<CallRules>,
+        state: KeyedState,
+    ) -> Result<Self, OpenError> {
+        let operator = factory.instantiate()?;
+        let call = Some(Box::new(Call { state, rules, ..Call::default() }));
+        Ok(Self { node: node.clone(), factory, operator, call, record_ns: 0 })
+    }
+
+    /// The operator as planned.
+    #[must_use]
+    pub fn node(&self) -> &OperatorNode {
+        &self.node
+    }
+
+    /// Makes one call. `searching`: part of a batch that timed out, given less time unless it is a single record.
+    pub fn attempt(&mut self, input: u32, batch: &Arc<RecordBatch>, mark: Mark, searching: bool) -> Attempt {
+        let Some(mut call) = self.call.take() else {
+            return Attempt::Failed(CallError::Host("the operator is called while it is called".to_owned()));
+        };
+        call.begin(input, Arc::clone(batch), mark, self.node.keyed);
+        call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
+        let started = std::time::Instant::now();
+        let (call, result) = self.operator.process(call);
+        if result.is_ok() {
+            self.learn(started.elapsed(), batch.len());
+        }
+        let call = self.call.insert(call);
+        match result {
+            Ok(()) => {
+                call.apply_state();
+                Attempt::Applied(std::mem::take(&mut call.staged.rejections))
+            }
+            Err(error) => {
+                call.staged.clear();
+                Attempt::Failed(error)
+            }
+        }
+    }
+
+    fn time_limit_ms(&self, rows: usize, searching: bool) -> u64 {
+        let limits = &self.node.limits;
+        let full = limits.batch_time_ms + limits.record_time_us * rows as u64 / 1_000;
+        if !searching || rows == 1 {
+            return full;
+        }
+        let usual_ms = self.record_ns * rows as u64 / 1_000_000;
+        full.min(SEARCH_LIMIT_MS_MIN + usual_ms * 10)
+    }
+
+    fn learn(&mut self, elapsed: std::time::Duration, rows: usize) {
+        let record_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX) / rows.max(1) as u64;
+        self.record_ns = if self.record_ns == 0 { record_ns } else { (self.record_ns * 7 + record_ns) / 8 };
+    }
+
+    /// The call of the last attempt, to route its outputs; to be given back.
+    pub fn take_call(&mut self) -> Option<Box<Call>> {
+        self.call.take()
+    }
+
+    /// Gives the call back, its batch and effects forgotten.
+    pub fn give_back(&mut self, mut call: Box<Call>) {
+        call.staged.clear();
+        call.batch = Arc::default();
+        self.call = Some(call);
+    }
+
+    /// Ends the open epoch of the state; see [`KeyedState::freeze`].
+    pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
+        self.call.as_mut().map_or(0, |call| call.state.freeze(changes))
+    }
+
+    /// See [`KeyedState::applied`]; then makes room down to `memory_bytes_max`.
+    pub fn applied(&mut self, frozen: u32, memory_bytes_max: usize) {
+        if let Some(call) = &mut self.call {
+            call.state.applied(frozen);
+            if call.state.memory_bytes() > memory_bytes_max {
+                call.state.evict(memory_bytes_max);
+            }
+        }
+    }
+
+    /// Makes room down to `memory_bytes_max`, as far as clean keys go.
+    pub fn trim(&mut self, memory_bytes_max: usize) {
+        if let Some(call) = &mut self.call
+            && call.state.memory_bytes() > memory_bytes_max
+        {
+            call.state.evict(memory_bytes_max);
+        }
+    }
+
+    /// Keys changed in the open epoch, and bytes the state holds in memory.
+    #[must_use]
+    pub fn state_size(&self) -> (usize, usize) {
+        self.call.as_ref().map_or((0, 0), |call| (call.state.dirty_count(), call.state.memory_bytes()))
+    }
+
+    /// Drops the open and the frozen epoch, and the instance that ran in them.
+    ///
+    /// # Errors
+    /// When a new instance cannot be made.
+    pub fn reset(&mut self) -> Result<(), OpenError> {
+        if let Some(call) = &mut self.call {
+            call.state.drop_epochs();
+            call.staged.clear();
+            call.batch = Arc::default();
+        }
+        self.operator = self.factory.instantiate()?;
+        Ok(())
+    }
+}

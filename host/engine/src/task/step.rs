@@ -1,0 +1,80 @@
+use crate::ports::CallError;
+
+/// What to do after a call failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Refuse these rows and call again with the rest.
+    Refuse(Vec<(u32, String)>),
+    /// Make the same call again after a pause.
+    Retry {
+        /// The pause in milliseconds.
+        after_ms: u64,
+    },
+    /// Call with the first `at` rows, then with the others. `timed_out`: the search goes on with less time for parts.
+    Split {
+        /// Rows of the first part.
+        at: usize,
+        /// Whether the call ran out of time.
+        timed_out: bool,
+    },
+    /// Stop the pipeline at the last commit.
+    Stop(String),
+}
+
+/// Longest pause before a retry, in milliseconds.
+const RETRY_PAUSE_MS_MAX: u64 = 1_000;
+
+/// Decides what to do after a call of `rows` rows failed for the `attempts`-th time (from 1), with `retries` granted.
+#[must_use]
+pub fn next_step(error: CallError, rows: usize, attempts: u32, retries: u32) -> Step {
+    match error {
+        CallError::Stop(reason) | CallError::Host(reason) => Step::Stop(reason),
+        CallError::Reject(refused) if !refused.is_empty() => Step::Refuse(refused),
+        CallError::Retry(_) if attempts <= retries => {
+            Step::Retry { after_ms: (10u64 << attempts.min(10)).min(RETRY_PAUSE_MS_MAX) }
+        }
+        failed if rows > 1 => Step::Split { at: rows / 2, timed_out: matches!(failed, CallError::Timeout { .. }) },
+        failed => Step::Refuse(vec![(0, failed.to_string())]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trap() -> CallError {
+        CallError::Trap { reason: "unreachable".to_owned(), backtrace: None }
+    }
+
+    #[test]
+    fn a_trap_halves_until_the_record_is_alone() {
+        let mut rows = 4_096;
+        let mut halvings = 0;
+        while let Step::Split { at, timed_out: false } = next_step(trap(), rows, 1, 0) {
+            rows = at;
+            halvings += 1;
+        }
+        assert_eq!((rows, halvings), (1, 12));
+        assert_eq!(next_step(trap(), 1, 1, 0), Step::Refuse(vec![(0, "trapped: unreachable".to_owned())]));
+    }
+
+    #[test]
+    fn retries_are_used_up_and_then_count_as_a_failure() {
+        let retry = || CallError::Retry("later".to_owned());
+        assert!(matches!(next_step(retry(), 5, 1, 2), Step::Retry { .. }));
+        assert!(matches!(next_step(retry(), 5, 2, 2), Step::Retry { .. }));
+        assert!(matches!(next_step(retry(), 5, 3, 2), Step::Split { at: 2, .. }));
+        assert!(matches!(next_step(retry(), 1, 3, 2), Step::Refuse(_)));
+    }
+
+    #[test]
+    fn an_empty_rejection_is_a_trap() {
+        assert!(matches!(next_step(CallError::Reject(Vec::new()), 8, 1, 0), Step::Split { at: 4, .. }));
+    }
+
+    #[test]
+    fn stop_and_host_failures_blame_no_record() {
+        assert_eq!(next_step(CallError::Stop("no".to_owned()), 8, 1, 3), Step::Stop("no".to_owned()));
+        assert_eq!(next_step(CallError::Host("disk".to_owned()), 8, 1, 3), Step::Stop("disk".to_owned()));
+    }
+}

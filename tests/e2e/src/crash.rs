@@ -1,0 +1,218 @@
+//! Deaths: at a named point of the commit protocol, or at random.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+use crate::{Millstream, eventually};
+
+/// The names that the host knows, as the page on the commit protocol lists them.
+const NAMES: [&str; 13] = [
+    "after_poll",
+    "mid_guest_call",
+    "after_begin",
+    "mid_flush",
+    "before_commit_record",
+    "before_end_txn",
+    "end_txn_unknown",
+    "before_apply",
+    "mid_apply",
+    "after_apply",
+    "in_resolve",
+    "mid_restore",
+    "swap_trial",
+];
+
+/// A point at which a run ends itself, given to it in `FAILPOINTS`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrashPoint {
+    name: &'static str,
+    pass: u32,
+}
+
+impl CrashPoint {
+    /// Crash the first time that `name` is reached.
+    ///
+    /// # Errors
+    /// If the host has no such point: a test for it would pass without a crash.
+    pub fn new(name: &str) -> Result<Self> {
+        let name = NAMES.iter().find(|&&known| known == name).with_context(|| format!("no crash point {name:?}"))?;
+        Ok(Self { name, pass: 1 })
+    }
+
+    /// All points.
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMES.iter().map(|name| Self { name, pass: 1 })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Crash the n-th time instead (1 is the first).
+    #[must_use]
+    pub fn at_pass(self, pass: u32) -> Self {
+        Self { pass, ..self }
+    }
+}
+
+/// As the `fail` crate reads it: pass by so many times, then act once.
+impl fmt::Display for CrashPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pass.saturating_sub(1) {
+            0 => write!(f, "{}=return", self.name),
+            before => write!(f, "{}={before}*off->return", self.name),
+        }
+    }
+}
+
+/// The seed of a random test: `MILLSTREAM_SEED`, or a new one. It is printed, and a failing test shows what it printed.
+///
+/// # Errors
+/// If `MILLSTREAM_SEED` is no number.
+pub fn seed(test: &str) -> Result<u64> {
+    use std::hash::BuildHasher as _;
+    let seed = match std::env::var("MILLSTREAM_SEED") {
+        Ok(text) => text.parse().with_context(|| format!("MILLSTREAM_SEED is {text:?}, not a number"))?,
+        Err(_) => std::collections::hash_map::RandomState::new().hash_one(test),
+    };
+    eprintln!("{test}: repeat with MILLSTREAM_SEED={seed}");
+    Ok(seed)
+}
+
+/// Runs something to its end through many deaths.
+#[derive(Debug, Clone)]
+pub struct RandomKills {
+    /// Where the times and kinds of death come from; see [`seed`].
+    pub seed: u64,
+    /// How often it dies.
+    pub deaths: u32,
+    /// How long a life lasts, at random between the two.
+    pub life: (Duration, Duration),
+    /// How long the last life, which nothing disturbs, may take to finish.
+    pub finish: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    /// SIGKILL.
+    Killed,
+    /// SIGSTOP, a while, then SIGKILL: time passes that the process knows nothing of.
+    KilledFrozen,
+    /// SIGTERM, and SIGKILL a moment later: dies while it drains.
+    KilledDraining,
+    /// SIGTERM, and as much time as it takes.
+    Drained,
+}
+
+impl RandomKills {
+    /// `start` begins a life, `done` tells whether everything has arrived; the last life is asked to end in good order.
+    /// A life that ends by itself before its time is an error, unless everything has arrived.
+    ///
+    /// # Errors
+    /// If a life cannot start or ends by itself, or the last one does not finish in time.
+    pub fn run(
+        &self,
+        mut start: impl FnMut() -> Result<Millstream>,
+        mut done: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        for number in 1..=self.deaths {
+            let life = between(&mut random, self.life);
+            let death = pick(&mut random);
+            eprintln!("life {number}: {death:?} after {life:?}");
+            let run = start()?;
+            std::thread::sleep(life);
+            if let Some(exit) = run.exited()? {
+                if exit.code == Some(0) && done()? {
+                    return Ok(());
+                }
+                bail!("life {number} ended by itself: {:?}, {:?}\n{}", exit.code, exit.signal, run.log_end());
+            }
+            die(&run, death, &mut random).with_context(|| format!("life {number}"))?;
+        }
+        let run = start()?;
+        let finished = eventually("the last life to finish", self.finish, || {
+            let exit = run.exited()?;
+            if done()? {
+                return Ok(Some(()));
+            }
+            match exit {
+                Some(exit) => bail!("it ended by itself: {:?}, {:?}", exit.code, exit.signal),
+                None => Ok(None),
+            }
+        });
+        finished.with_context(|| format!("its log ends:\n{}", run.log_end()))?;
+        run.terminate()?;
+        run.wait(self.finish).map(drop)
+    }
+}
+
+fn die(run: &Millstream, death: Death, random: &mut ChaCha8Rng) -> Result<()> {
+    let moment = (Duration::ZERO, Duration::from_millis(300));
+    match death {
+        Death::Killed => {}
+        Death::KilledFrozen => {
+            run.pause()?;
+            std::thread::sleep(between(random, moment));
+        }
+        Death::KilledDraining => {
+            run.terminate()?;
+            std::thread::sleep(between(random, moment));
+        }
+        Death::Drained => {
+            run.terminate()?;
+            run.wait(Duration::from_secs(60))?;
+        }
+    }
+    run.kill().map(drop)
+}
+
+fn between(random: &mut ChaCha8Rng, (low, high): (Duration, Duration)) -> Duration {
+    let span = u64::try_from(high.saturating_sub(low).as_micros()).unwrap_or(u64::MAX).max(1);
+    low + Duration::from_micros(random.next_u64() % span)
+}
+
+/// Most deaths are plain ones.
+fn pick(random: &mut ChaCha8Rng) -> Death {
+    match random.next_u32() % 10 {
+        0..=5 => Death::Killed,
+        6 | 7 => Death::KilledFrozen,
+        8 => Death::KilledDraining,
+        _ => Death::Drained,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn crash_points_are_written_as_the_fail_crate_reads_them() {
+        let first = CrashPoint::new("before_end_txn").unwrap();
+        assert_eq!(first.to_string(), "before_end_txn=return");
+        assert_eq!(first.at_pass(3).to_string(), "before_end_txn=2*off->return");
+    }
+
+    #[test]
+    fn a_crash_point_that_does_not_exist_is_refused() {
+        assert!(CrashPoint::new("before_end_transaction").is_err());
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_deaths() {
+        let deaths = |seed| {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            (0..20).map(|_| pick(&mut random)).collect::<Vec<_>>()
+        };
+        assert_eq!(deaths(7), deaths(7));
+        assert_ne!(deaths(7), deaths(8));
+    }
+}
