@@ -111,6 +111,8 @@ pub struct Plan {
     pub batch: BatchLimits,
     /// When epochs are cut.
     pub commit: CommitSettings,
+    /// Time from one checkpoint to the next, in milliseconds; `None` takes only savepoints.
+    pub checkpoint_interval_ms: Option<u64>,
     /// Memory for cached state of all workers, in bytes.
     pub state_memory_bytes: u64,
 }

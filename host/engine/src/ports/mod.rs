@@ -1,5 +1,6 @@
 //! What the engine needs of the world; every trait has its real implementation in one crate below `app` and a fake beside it here.
 
+mod checkpoint;
 mod clock;
 mod log;
 mod operator;
@@ -7,6 +8,7 @@ mod sink;
 mod source;
 mod state;
 
+pub use checkpoint::{CheckpointDone, CheckpointError, CheckpointKind, CheckpointTaken, Checkpoints};
 pub use clock::{Clock, SystemClock};
 pub use log::{CommitsKey, LogError, LogErrorKind, TransactionLog};
 pub use operator::{CallError, OpenError, Operator, OperatorFactory};
