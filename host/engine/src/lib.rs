@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 pub mod call;
+pub mod exchange;
 pub mod keyed;
 pub mod ports;
+pub mod run;
 pub mod task;
+pub mod worker;

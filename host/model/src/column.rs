@@ -231,6 +231,13 @@ impl HeadersColumn {
         self.of(row).map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum()
     }
 
+    /// Appends all headers of another column, whose first row becomes row `first`.
+    pub fn append(&mut self, from: &Self, first: u32) {
+        self.rows.extend(from.rows.iter().map(|&row| first + row));
+        self.names.append(&from.names);
+        self.values.append(&from.values);
+    }
+
     /// Appends the headers of the given rows of `from`; the first becomes row `first`, the next `first + 1`, …
     pub fn gather(&mut self, from: &Self, rows: &[u32], first: u32) {
         if from.is_empty() {

@@ -57,6 +57,16 @@ impl RecordBatch {
         self.origins.push(origin);
     }
 
+    /// Appends all rows of another batch.
+    pub fn append(&mut self, from: &Self) {
+        let first = self.len() as u32;
+        self.keys.append(&from.keys);
+        self.values.append(&from.values);
+        self.timestamps_ms.extend_from_slice(&from.timestamps_ms);
+        self.headers.append(&from.headers, first);
+        self.origins.extend_from_slice(&from.origins);
+    }
+
     /// Appends the given rows of another batch.
     pub fn gather(&mut self, from: &Self, rows: &[u32]) {
         let first = self.len() as u32;

@@ -7,6 +7,7 @@ mod step;
 mod verdicts;
 
 pub use dead_letter::{DeadLetter, Provenance};
+pub use door::{Door, admit_keys};
 pub use step::{Step, next_step};
 pub use verdicts::{Verdict, Verdicts};
 
@@ -69,6 +70,7 @@ impl Task {
         };
         call.begin(input, Arc::clone(batch), mark, self.node.keyed);
         call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
+        fail::fail_point!("mid_guest_call");
         let started = std::time::Instant::now();
         let (call, result) = self.operator.process(call);
         if result.is_ok() {
@@ -138,10 +140,19 @@ impl Task {
         }
     }
 
-    /// Keys changed in the open epoch, and bytes the state holds in memory.
+    /// Bytes the state holds in memory.
     #[must_use]
-    pub fn state_size(&self) -> (usize, usize) {
-        self.call.as_ref().map_or((0, 0), |call| (call.state.dirty_count(), call.state.memory_bytes()))
+    pub fn state_bytes(&self) -> usize {
+        self.call.as_ref().map_or(0, |call| call.state.memory_bytes())
+    }
+
+    /// Bytes of state changed in the open epoch, nearly: changed keys are taken to be of average size.
+    #[must_use]
+    pub fn dirty_bytes(&self) -> usize {
+        self.call.as_ref().map_or(0, |call| {
+            let keys = call.state.key_count().max(1);
+            call.state.memory_bytes() / keys * call.state.dirty_count()
+        })
     }
 
     /// Drops the open and the frozen epoch, and the instance that ran in them.

@@ -14,11 +14,7 @@ impl StagedOutput {
             None => batch.values.gather(&parents.values, &self.parents),
         }
         match &self.headers {
-            Some(own) => {
-                batch.headers.rows.extend(own.rows.iter().map(|&row| first + row));
-                batch.headers.names.append(&own.names);
-                batch.headers.values.append(&own.values);
-            }
+            Some(own) => batch.headers.append(own, first),
             None => batch.headers.gather(&parents.headers, &self.parents, first),
         }
         match &self.timestamps_ms {

@@ -27,6 +27,13 @@ const RETRY_PAUSE_MS_MAX: u64 = 1_000;
 /// Decides what to do after a call of `rows` rows failed for the `attempts`-th time (from 1), with `retries` granted.
 #[must_use]
 pub fn next_step(error: CallError, rows: usize, attempts: u32, retries: u32) -> Step {
+    let error = match error {
+        CallError::Reject(mut refused) => {
+            refused.retain(|(row, _)| (*row as usize) < rows);
+            CallError::Reject(refused)
+        }
+        error => error,
+    };
     match error {
         CallError::Stop(reason) | CallError::Host(reason) => Step::Stop(reason),
         CallError::Reject(refused) if !refused.is_empty() => Step::Refuse(refused),
@@ -68,7 +75,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_rejection_is_a_trap() {
+    fn a_rejection_of_rows_that_are_not_there_is_a_trap() {
+        let refused = |row| CallError::Reject(vec![(row, "bad".to_owned())]);
+        assert!(matches!(next_step(refused(8), 8, 1, 0), Step::Split { at: 4, .. }));
+        assert_eq!(next_step(refused(7), 8, 1, 0), Step::Refuse(vec![(7, "bad".to_owned())]));
         assert!(matches!(next_step(CallError::Reject(Vec::new()), 8, 1, 0), Step::Split { at: 4, .. }));
     }
 

@@ -1,0 +1,213 @@
+//! What a run shows of itself: counters that workers and the committer add to once a batch, and snapshots of them for people.
+
+use crate::call::Metric;
+use millstream_model::commit::CommitRecord;
+use millstream_model::plan::Plan;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a source has delivered since the start of the process.
+#[derive(Debug, Default)]
+pub struct SourceCounters {
+    /// Records.
+    pub records: Counter,
+    /// Bytes of keys, values and headers.
+    pub bytes: Counter,
+}
+
+/// What an operator has done since the start of the process, work of dropped epochs included.
+#[derive(Debug, Default)]
+pub struct OperatorCounters {
+    /// Records that came in.
+    pub records_in: Counter,
+    /// Records it emitted.
+    pub records_out: Counter,
+    /// Records it refused.
+    pub refused: Counter,
+    /// Records dropped by `null_key: drop` or `on_error: skip`.
+    pub dropped: Counter,
+    /// Calls.
+    pub calls: Counter,
+    /// Calls that failed.
+    pub calls_failed: Counter,
+    /// Time in calls, in nanoseconds.
+    pub busy_ns: Counter,
+    /// Bytes its cached state holds, as of the last cut of each worker.
+    pub state_bytes: AtomicU64,
+    /// Its own metrics.
+    own: Mutex<BTreeMap<String, OwnMetric>>,
+}
+
+/// A metric of the operator's own.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OwnMetric {
+    /// Only rises.
+    Counter(u64),
+    /// Goes up and down.
+    Gauge(f64),
+    /// Observations.
+    Histogram {
+        /// How many.
+        count: u64,
+        /// Their sum.
+        sum: f64,
+    },
+}
+
+/// Names of metrics kept per operator; more are dropped.
+const OWN_METRICS_MAX: usize = 1_000;
+
+impl OperatorCounters {
+    /// Adds measurements of a call that was applied.
+    pub fn measure(&self, metrics: &[Metric]) {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        for metric in metrics {
+            let (Metric::Count(name, _) | Metric::Gauge(name, _) | Metric::Observe(name, _)) = metric;
+            if own.len() >= OWN_METRICS_MAX && !own.contains_key(name) {
+                continue;
+            }
+            match metric {
+                Metric::Count(_, number) => match own.entry(name.clone()).or_insert(OwnMetric::Counter(0)) {
+                    OwnMetric::Counter(sum) => *sum = sum.saturating_add(*number),
+                    other => *other = OwnMetric::Counter(*number),
+                },
+                Metric::Gauge(_, value) => {
+                    own.insert(name.clone(), OwnMetric::Gauge(*value));
+                }
+                Metric::Observe(_, values) => {
+                    let entry = own.entry(name.clone()).or_insert(OwnMetric::Histogram { count: 0, sum: 0.0 });
+                    if let OwnMetric::Histogram { count, sum } = entry {
+                        *count += values.len() as u64;
+                        *sum += values.iter().sum::<f64>();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The operator's own metrics, by name.
+    #[must_use]
+    pub fn own(&self) -> BTreeMap<String, OwnMetric> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What has been written to a sink.
+#[derive(Debug, Default)]
+pub struct SinkCounters {
+    /// Records of committed epochs.
+    pub records: Counter,
+}
+
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunPhase {
+    /// Taking the pipeline over and restoring state.
+    #[default]
+    Starting,
+    /// Processing.
+    Running,
+    /// Finding out what became of an epoch that could not be committed.
+    Resolving,
+    /// Committing for the last time.
+    Draining,
+    /// At the end.
+    Ended,
+}
+
+/// How far a source partition is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    /// Id of the source.
+    pub source: String,
+    /// Number of the partition.
+    pub partition: i32,
+    /// First offset not yet read.
+    pub next: i64,
+    /// End of the log as last heard, -1 if unknown.
+    pub end: i64,
+}
+
+/// What the committer has done.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct CommitStatus {
+    /// What the run is doing.
+    pub phase: RunPhase,
+    /// Commits since the start of the process.
+    pub commits: u64,
+    /// Epochs dropped and replayed since the start of the process.
+    pub rollbacks: u64,
+    /// The newest commit's token.
+    pub token: Option<String>,
+    /// When it was, in milliseconds since 1970.
+    pub committed_ms: Option<i64>,
+    /// What the last commit took, from the cut to its end, in milliseconds.
+    pub duration_ms: u64,
+    /// Committed positions.
+    pub positions: Vec<PartitionStatus>,
+}
+
+/// Everything a run shows.
+#[derive(Debug)]
+pub struct Board {
+    /// In the order of the plan.
+    pub sources: Vec<SourceCounters>,
+    /// In the order of the plan.
+    pub operators: Vec<OperatorCounters>,
+    /// In the order of the plan.
+    pub sinks: Vec<SinkCounters>,
+    status: Mutex<CommitStatus>,
+}
+
+impl Board {
+    /// An empty board for a plan.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            sources: plan.sources.iter().map(|_| SourceCounters::default()).collect(),
+            operators: plan.operators.iter().map(|_| OperatorCounters::default()).collect(),
+            sinks: plan.sinks.iter().map(|_| SinkCounters::default()).collect(),
+            status: Mutex::default(),
+        }
+    }
+
+    /// What the committer has done.
+    #[must_use]
+    pub fn status(&self) -> CommitStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut CommitStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn committed(&self, record: &CommitRecord, duration_ms: u64) {
+        self.update(|status| {
+            status.commits += 1;
+            status.token = Some(record.token.to_string());
+            status.committed_ms = Some(record.committed_ms);
+            status.duration_ms = duration_ms;
+        });
+    }
+}

@@ -1,0 +1,73 @@
+use super::{Command, Report, Worker, WorkerError};
+use millstream_model::commit::{CommitRecord, PartitionPosition};
+use std::sync::mpsc::TryRecvError;
+
+/// Committed positions are told to the sources at most this often, in milliseconds.
+const COMMITTED_TOLD_EVERY_MS: u64 = 1_000;
+
+impl Worker {
+    /// Follows what the committer said since last time; waits for more while held. False: the run is over.
+    pub(super) fn obey(&mut self) -> Result<bool, WorkerError> {
+        loop {
+            let command = match self.ahead.take() {
+                Some(command) => command,
+                None if self.is_held => match self.commands.recv() {
+                    Ok(command) => command,
+                    Err(_) => return Ok(false),
+                },
+                None => match self.commands.try_recv() {
+                    Ok(command) => command,
+                    Err(TryRecvError::Empty) => return Ok(true),
+                    Err(TryRecvError::Disconnected) => return Ok(false),
+                },
+            };
+            match command {
+                Command::Cut { last } => self.begin_cut(last),
+                Command::Applied(record) => self.applied(record.as_deref()),
+                Command::Hold => {
+                    self.is_held = true;
+                    self.report(Report::Held);
+                }
+                Command::Reset(positions) => {
+                    self.reset(&positions)?;
+                    self.report(Report::Ready);
+                }
+                Command::Resume => self.is_held = false,
+                Command::Stop => return Ok(false),
+            }
+        }
+    }
+
+    fn applied(&mut self, record: Option<&CommitRecord>) {
+        let memory_bytes_max = self.task_memory_bytes();
+        for (task, frozen) in self.tasks.iter_mut().zip(self.cut.frozen()) {
+            task.applied(*frozen, memory_bytes_max);
+        }
+        let now_ms = self.shared.clock.monotonic_ms();
+        if let Some(record) = record
+            && now_ms.saturating_sub(self.committed_told_ms) >= COMMITTED_TOLD_EVERY_MS
+        {
+            self.committed_told_ms = now_ms;
+            self.intake.committed(&self.shared.plan, &record.positions);
+        }
+    }
+
+    /// Each stateful task's share of the memory for state.
+    pub(super) fn task_memory_bytes(&self) -> usize {
+        let stateful = self.shared.plan.operators.iter().filter(|node| !node.descriptor.states.is_empty()).count();
+        let shares = (stateful * self.exchange.workers()).max(1) as u64;
+        usize::try_from(self.shared.plan.state_memory_bytes / shares).unwrap_or(usize::MAX)
+    }
+
+    /// Drops everything since the commit with these positions.
+    fn reset(&mut self, positions: &[PartitionPosition]) -> Result<(), WorkerError> {
+        self.exchange.reset();
+        self.outputs.iter_mut().for_each(millstream_model::record::RecordBatch::clear);
+        self.cut.reset();
+        for task in &mut self.tasks {
+            task.reset()?;
+        }
+        self.intake.seek(&self.shared.plan, positions)?;
+        Ok(())
+    }
+}

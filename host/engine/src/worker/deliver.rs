@@ -1,0 +1,150 @@
+use super::{Report, Worker, WorkerError};
+use crate::call::Call;
+use crate::exchange::{Parcel, split_rows};
+use millstream_model::ids::{OperatorIndex, SinkIndex};
+use millstream_model::plan::Target;
+use millstream_model::record::RecordBatch;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+/// Rows after which outputs are handed to the committer.
+const OUTPUT_ROWS: usize = 4_096;
+
+/// Bytes after which outputs are handed to the committer.
+const OUTPUT_BYTES: usize = 1 << 20;
+
+/// Emptied batches kept for later.
+const SPARE_MAX: usize = 16;
+
+impl Worker {
+    /// Hands records to where they go next.
+    pub(super) fn deliver(&mut self, target: Target, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
+        match target {
+            Target::Operator { operator, input } => self.hand_over(operator, input, batch),
+            Target::Sink(sink) => {
+                self.touched = true;
+                if let Some(output) = self.outputs.get_mut(sink.at()) {
+                    output.append(batch);
+                }
+                self.flush_full(sink.at());
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands records to an operator: the rows of a keyed one to the owners of their keys.
+    fn hand_over(&mut self, operator: OperatorIndex, input: u32, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
+        let shared = Arc::clone(&self.shared);
+        let Some(node) = shared.plan.operator(operator) else { return Ok(()) };
+        if !node.keyed || self.exchange.workers() == 1 {
+            return self.run_operator(operator.at(), input, batch);
+        }
+        self.touched = true;
+        let mut owners = std::mem::take(&mut self.split);
+        split_rows(batch, &mut owners);
+        let own = self.exchange.worker();
+        for (owner, rows) in owners.iter().enumerate() {
+            if owner != own && !rows.is_empty() {
+                let mut part = RecordBatch::default();
+                part.gather(batch, rows);
+                self.exchange.push(owner, node.stage, Parcel { operator: operator.0, input, batch: part });
+            }
+        }
+        let rows = owners.get_mut(own).map(std::mem::take).unwrap_or_default();
+        self.split = owners;
+        if rows.len() == batch.len() {
+            return self.run_operator(operator.at(), input, batch);
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut part = self.empty_batch();
+        part.gather(batch, &rows);
+        self.run_and_reuse(operator, input, part)
+    }
+
+    fn run_and_reuse(&mut self, operator: OperatorIndex, input: u32, batch: RecordBatch) -> Result<(), WorkerError> {
+        let batch = Arc::new(batch);
+        self.run_operator(operator.at(), input, &batch)?;
+        self.reuse(batch);
+        Ok(())
+    }
+
+    /// Takes what a call emitted to where its outputs lead.
+    pub(super) fn route(&mut self, at: usize, call: &Call) -> Result<(), WorkerError> {
+        let shared = Arc::clone(&self.shared);
+        let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
+        let mut records = 0;
+        for output in call.staged.outputs() {
+            records += output.parents.len() as u64;
+            for target in node.outputs.get(output.port as usize).map_or(&[][..], Vec::as_slice) {
+                let Target::Sink(sink) = target else { continue };
+                if let Some(batch) = self.outputs.get_mut(sink.at()) {
+                    output.append_to(&call.batch, batch);
+                }
+                self.flush_full(sink.at());
+            }
+        }
+        if let Some(counters) = shared.board.operators.get(at) {
+            counters.records_out.add(records);
+        }
+        for (port, targets) in (0u32..).zip(&node.outputs) {
+            if targets.iter().any(|target| matches!(target, Target::Operator { .. })) {
+                self.route_on(port, targets, call)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the records of one output to the operators behind it.
+    fn route_on(&mut self, port: u32, targets: &[Target], call: &Call) -> Result<(), WorkerError> {
+        let mut batch = self.empty_batch();
+        for output in call.staged.outputs().iter().filter(|output| output.port == port) {
+            output.append_to(&call.batch, &mut batch);
+        }
+        if batch.is_empty() {
+            self.between.push(batch);
+            return Ok(());
+        }
+        let batch = Arc::new(batch);
+        for target in targets {
+            if let Target::Operator { operator, input } = *target {
+                self.hand_over(operator, input, &batch)?;
+            }
+        }
+        self.reuse(batch);
+        Ok(())
+    }
+
+    fn empty_batch(&mut self) -> RecordBatch {
+        self.between.pop().unwrap_or_default()
+    }
+
+    fn reuse(&mut self, batch: Arc<RecordBatch>) {
+        if let Ok(mut batch) = Arc::try_unwrap(batch)
+            && self.between.len() < SPARE_MAX
+        {
+            batch.clear();
+            self.between.push(batch);
+        }
+    }
+
+    /// Hands the records for a sink to the committer if they are enough to be worth it.
+    pub(super) fn flush_full(&mut self, sink: usize) {
+        let is_full =
+            self.outputs.get(sink).is_some_and(|batch| batch.len() >= OUTPUT_ROWS || batch.bytes_len() >= OUTPUT_BYTES);
+        if is_full {
+            self.flush_output(sink);
+        }
+    }
+
+    /// Hands the records for a sink to the committer.
+    pub(super) fn flush_output(&mut self, sink: usize) {
+        let Some(output) = self.outputs.get_mut(sink).filter(|batch| !batch.is_empty()) else { return };
+        let spare = self.shared.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let batch = std::mem::replace(output, spare.unwrap_or_default());
+        self.shared.output_bytes.fetch_add(batch.bytes_len() as u64, Ordering::Relaxed);
+        let worker = self.exchange.worker();
+        self.report(Report::Output { worker, sink: SinkIndex(sink as u16), batch });
+    }
+}

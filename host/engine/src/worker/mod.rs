@@ -1,0 +1,190 @@
+//! A worker: the thread that takes records from its sources through its operators to the sinks, and cuts its part of every epoch.
+
+mod commands;
+mod cut;
+mod deliver;
+mod intake;
+mod protocol;
+mod refuse;
+mod search;
+
+pub use protocol::{Command, Part, Report, WorkerError};
+
+use crate::call::Mark;
+use crate::exchange::Exchange;
+use crate::ports::{Clock, Source};
+use crate::run::board::Board;
+use crate::task::{Task, Verdicts};
+use cut::Cut;
+use intake::Intake;
+use millstream_model::ids::{PartitionIndex, SourceIndex};
+use millstream_model::plan::Plan;
+use millstream_model::record::RecordBatch;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+/// How long a worker waits for commands or parcels when there is nothing to do.
+const IDLE_WAIT: Duration = Duration::from_millis(5);
+
+/// How long it waits for parcels between two polls of a source that has nothing.
+const PARCEL_WAIT: Duration = Duration::ZERO;
+
+/// What all workers and the committer share.
+pub struct Shared {
+    /// The pipeline.
+    pub plan: Arc<Plan>,
+    /// Counters.
+    pub board: Arc<Board>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Largest record each sink takes, in bytes.
+    pub sink_record_bytes_max: Vec<usize>,
+    /// Bytes of outputs on their way to the committer.
+    pub output_bytes: AtomicU64,
+    /// Bytes of state changed in the open epoch, nearly.
+    pub dirty_bytes: Vec<AtomicU64>,
+    /// Emptied batches for outputs.
+    pub spare: Mutex<Vec<RecordBatch>>,
+    /// Source and number of each partition, by its position among all.
+    pub partitions: RwLock<BTreeMap<PartitionIndex, (SourceIndex, i32)>>,
+}
+
+/// See the module.
+pub struct Worker {
+    shared: Arc<Shared>,
+    intake: Intake,
+    tasks: Vec<Task>,
+    exchange: Exchange,
+    verdicts: Verdicts,
+    /// Records for each sink, not yet handed to the committer.
+    outputs: Vec<RecordBatch>,
+    /// Emptied batches for records between operators.
+    between: Vec<RecordBatch>,
+    /// Rows of a batch by owner; buffers.
+    split: Vec<Vec<u32>>,
+    cut: Cut,
+    commands: Receiver<Command>,
+    reports: Sender<Report>,
+    mark: Mark,
+    /// A command received while waiting.
+    ahead: Option<Command>,
+    is_held: bool,
+    /// Whether the delivery in hand has had an effect.
+    touched: bool,
+    /// Whether the delivery in hand is to be repeated in small pieces.
+    retreat: bool,
+    committed_told_ms: u64,
+}
+
+/// What a worker is made of.
+pub struct WorkerParts {
+    /// What it shares with others.
+    pub shared: Arc<Shared>,
+    /// Its part of every source, in the order of the plan.
+    pub sources: Vec<Box<dyn Source>>,
+    /// In the order of the plan.
+    pub tasks: Vec<Task>,
+    /// Its place among the workers.
+    pub exchange: Exchange,
+    /// From the committer.
+    pub commands: Receiver<Command>,
+    /// To the committer.
+    pub reports: Sender<Report>,
+}
+
+impl Worker {
+    /// Puts a worker together.
+    #[must_use]
+    pub fn new(parts: WorkerParts) -> Self {
+        let sinks = parts.shared.plan.sinks.len();
+        Self {
+            intake: Intake::new(parts.sources, parts.shared.plan.batch),
+            cut: Cut::new(parts.tasks.len()),
+            split: vec![Vec::new(); parts.exchange.workers()],
+            tasks: parts.tasks,
+            exchange: parts.exchange,
+            verdicts: Verdicts::default(),
+            outputs: vec![RecordBatch::default(); sinks],
+            between: Vec::new(),
+            commands: parts.commands,
+            reports: parts.reports,
+            mark: Mark::default(),
+            ahead: None,
+            is_held: false,
+            touched: false,
+            retreat: false,
+            committed_told_ms: 0,
+            shared: parts.shared,
+        }
+    }
+
+    /// Works until told to stop, or until it cannot go on, which it reports.
+    pub fn run(mut self) {
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work()));
+        let error = match worked {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+                WorkerError::Panicked(text.unwrap_or_else(|| "no message".to_owned()))
+            }
+        };
+        self.report(Report::Failed(error));
+    }
+
+    fn work(&mut self) -> Result<(), WorkerError> {
+        loop {
+            if !self.obey()? {
+                return Ok(());
+            }
+            self.receive(PARCEL_WAIT)?;
+            self.advance_cut();
+            if self.may_read() {
+                self.read()?;
+            } else {
+                self.wait()?;
+            }
+        }
+    }
+
+    /// Whether to take records from the sources: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
+    fn may_read(&self) -> bool {
+        let output_bytes = self.shared.output_bytes.load(Ordering::Relaxed);
+        !self.cut.is_open()
+            && !self.cut.was_last()
+            && !self.intake.has_ended()
+            && output_bytes < self.shared.plan.commit.output_bytes_max
+            && self.exchange.has_room()
+    }
+
+    /// Waits for something to do when the sources are not to be read.
+    fn wait(&mut self) -> Result<(), WorkerError> {
+        if self.exchange.workers() > 1 {
+            return self.receive(Duration::from_millis(1));
+        }
+        self.ahead = self.commands.recv_timeout(IDLE_WAIT).ok();
+        Ok(())
+    }
+
+    /// Processes what other workers sent.
+    fn receive(&mut self, patience: Duration) -> Result<(), WorkerError> {
+        if self.exchange.workers() == 1 {
+            return Ok(());
+        }
+        let mut patience = patience;
+        while let Some(parcel) = self.exchange.next(patience) {
+            self.run_operator(parcel.operator as usize, parcel.input, &Arc::new(parcel.batch))?;
+            patience = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn report(&self, report: Report) {
+        // A committer that is gone has ended the run; the worker finds its command channel closed.
+        let _ = self.reports.send(report);
+    }
+}

@@ -1,0 +1,92 @@
+//! What the committer and its workers tell each other.
+
+use crate::ports::{ChangeSet, OpenError, PartitionProgress, SourceError};
+use millstream_model::commit::{CommitRecord, Gap, PartitionPosition};
+use millstream_model::ids::SinkIndex;
+use millstream_model::record::RecordBatch;
+use std::sync::Arc;
+
+/// To a worker.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// End the epoch and report your part of it. `last`: read nothing more until told.
+    Cut {
+        /// Whether the run ends with this epoch.
+        last: bool,
+    },
+    /// The epoch of your last part is in the store; the commit's record, if there was one.
+    Applied(Option<Arc<CommitRecord>>),
+    /// Stop where you are, and say so.
+    Hold,
+    /// Forget everything since the commit with these positions, and say so.
+    Reset(Arc<[PartitionPosition]>),
+    /// Go on.
+    Resume,
+    /// End.
+    Stop,
+}
+
+/// From a worker.
+#[derive(Debug)]
+pub enum Report {
+    /// Records for a sink, of the worker's open epoch.
+    Output {
+        /// Who.
+        worker: usize,
+        /// Where to.
+        sink: SinkIndex,
+        /// The records.
+        batch: RecordBatch,
+    },
+    /// The worker's part of an epoch: everything it had to say of it came before.
+    Part(Part),
+    /// Every source of the worker has come to its end.
+    Ended,
+    /// The worker stands still.
+    Held,
+    /// The worker has forgotten the epoch.
+    Ready,
+    /// The worker cannot go on, and has ended.
+    Failed(WorkerError),
+}
+
+/// A worker's part of an epoch.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// Who.
+    pub worker: usize,
+    /// How far its partitions are.
+    pub positions: Vec<PartitionPosition>,
+    /// The same as last heard from the sources, with the ends of the logs: by source.
+    pub progress: Vec<(u16, PartitionProgress)>,
+    /// Cells changed.
+    pub changes: ChangeSet,
+    /// Offsets lost.
+    pub gaps: Vec<Gap>,
+    /// Whether all its sources have come to their end.
+    pub ended: bool,
+}
+
+/// Why a worker cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WorkerError {
+    /// A source cannot go on.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// An operator could not be made ready again.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// An operator must not go on: it said so, its error policy does, or its state could not be read.
+    #[error("operator `{operator}` stopped the pipeline at {place}: {reason}")]
+    Stopped {
+        /// Its id.
+        operator: String,
+        /// The record at fault, or the first one of the call.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// A thread panicked: a bug in Millstream.
+    #[error("a worker thread panicked: {0}; the pipeline stands at its last commit, please report this")]
+    Panicked(String),
+}
