@@ -4,14 +4,18 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 CARGO ?= cargo
 
-# On a build machine the compiled dependencies live in the cache, outside the checkout.
+# On a build machine whatever was compiled lives in the cache, outside the checkout. Operators have target directories of
+# their own: cargo locks one while it builds.
+cache := $(HOME)/.cache/millstream
 ifdef CI
-export CARGO_TARGET_DIR := $(HOME)/.cache/millstream/target
+export CARGO_TARGET_DIR := $(cache)/target
 endif
 target := $(abspath $(or $(CARGO_TARGET_DIR),target))
+plugins_target := $(if $(CARGO_TARGET_DIR),$(cache)/plugins-target,plugins/target)
+guests_target := $(if $(CARGO_TARGET_DIR),$(cache)/guests-target,tests/guests/target)
 export MILLSTREAM_BIN ?= $(target)/release/millstream
 
-.PHONY: help setup build plugins guests test bench lint demo
+.PHONY: help setup build plugins guests test lint tidy bench demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -28,16 +32,24 @@ plugins: ## build the operators that ship with Millstream, into plugins/dist
 guests: ## build the operators that only tests use
 	tests/guests/build.sh
 
-test: setup plugins guests build ## every test, against one real Kafka broker that is started for them
+test: setup plugins guests ## every test, against one real Kafka broker that is started for them
+	CARGO_TARGET_DIR=$(plugins_target) $(CARGO) test --release --manifest-path plugins/Cargo.toml --workspace --no-fail-fast
+	$(CARGO) build --release --workspace --all-targets
 	tests/kafka/kafka.sh with $(CARGO) test --release --workspace --no-fail-fast
-	$(CARGO) test --release --manifest-path plugins/Cargo.toml --workspace --no-fail-fast
 
-lint: ## formatting and clippy, warnings denied
-	$(CARGO) fmt --all --check
+lint: tidy ## formatting, the rules of the house, and clippy with warnings denied
+	CARGO_TARGET_DIR=$(plugins_target) $(CARGO) clippy --release --manifest-path plugins/Cargo.toml --workspace --all-targets -- -D warnings
+	CARGO_TARGET_DIR=$(guests_target) $(CARGO) clippy --release --manifest-path tests/guests/Cargo.toml --workspace --target wasm32-wasip2 -- -D warnings
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
-bench: setup plugins build ## measure, against a broker of its own
+tidy: ## only what needs no large compilation
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --all --check --manifest-path plugins/Cargo.toml
+	$(CARGO) fmt --all --check --manifest-path tests/guests/Cargo.toml
+	$(CARGO) test --release --package millstream-tidy
+
+bench: setup plugins guests build ## measure, against a broker of its own; writes target/bench/latest.jsonl
 	tests/kafka/kafka.sh with $(CARGO) bench --package millstream-bench
 
-demo: ## a pipeline with data, dashboard and a swap, in one command
+demo: plugins build ## a running pipeline without Kafka, its results before your eyes; DEMO_SECONDS=20 ends it
 	deploy/demo.sh

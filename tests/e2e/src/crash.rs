@@ -61,12 +61,13 @@ impl CrashPoint {
     }
 }
 
-/// As the `fail` crate reads it: pass by so many times, then act once.
+/// As the `fail` crate reads it: pass by so many times, then panic. The binary aborts at a panic while `FAILPOINTS` is
+/// set, before anything is unwound.
 impl fmt::Display for CrashPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pass.saturating_sub(1) {
-            0 => write!(f, "{}=return", self.name),
-            before => write!(f, "{}={before}*off->return", self.name),
+            0 => write!(f, "{}=panic", self.name),
+            before => write!(f, "{}={before}*off->panic", self.name),
         }
     }
 }
@@ -197,8 +198,8 @@ mod tests {
     #[test]
     fn crash_points_are_written_as_the_fail_crate_reads_them() {
         let first = CrashPoint::new("before_end_txn").unwrap();
-        assert_eq!(first.to_string(), "before_end_txn=return");
-        assert_eq!(first.at_pass(3).to_string(), "before_end_txn=2*off->return");
+        assert_eq!(first.to_string(), "before_end_txn=panic");
+        assert_eq!(first.at_pass(3).to_string(), "before_end_txn=2*off->panic");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod admin;
 mod client;
+mod count_job;
+mod counts;
 mod crash;
 mod eventually;
 mod kafka;
@@ -13,6 +15,8 @@ mod scratch;
 mod wire;
 
 pub use client::{Isolation, Offsets, OutsideClient, Positions, Topic, Transaction};
+pub use count_job::{CountJob, CountJobOptions, guest, plugin};
+pub use counts::Counts;
 pub use crash::{CrashPoint, RandomKills, seed};
 pub use eventually::eventually;
 pub use kafka::{Kafka, KafkaOptions, ProxiedListener};

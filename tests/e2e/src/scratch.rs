@@ -27,7 +27,7 @@ impl Scratch {
         let prefix = format!("millstream-{name}-");
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix);
-        let made = if Path::new(MEMORY).is_dir() { builder.tempdir_in(MEMORY) } else { builder.tempdir() };
+        let made = if has_room(MEMORY) { builder.tempdir_in(MEMORY) } else { builder.tempdir() };
         let path = made.context("cannot make a directory for the test")?.keep();
         if !kept() {
             watch(&path)?;
@@ -50,6 +50,14 @@ impl Drop for Scratch {
             drop(std::fs::remove_dir_all(&self.path));
         }
     }
+}
+
+/// Whether there is such a place with some GiB left; containers often have one of 64 MiB.
+fn has_room(place: &str) -> bool {
+    const ROOM_KIB: u64 = 4 << 20;
+    let output = Command::new("df").args(["--output=avail", "-k", place]).stderr(Stdio::null()).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.split_whitespace().last().and_then(|avail| avail.parse().ok()).is_some_and(|avail: u64| avail > ROOM_KIB)
 }
 
 fn kept() -> bool {
