@@ -188,3 +188,6 @@ impl Worker {
         let _ = self.reports.send(report);
     }
 }
+
+#[cfg(test)]
+mod tests;
