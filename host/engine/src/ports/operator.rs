@@ -78,3 +78,11 @@ pub enum CallError {
     #[error("{0}")]
     Host(String),
 }
+
+impl CallError {
+    /// Whether the engine knows what to do about it without smaller batches.
+    #[must_use]
+    pub fn names_its_rows(&self) -> bool {
+        matches!(self, Self::Reject(_) | Self::Retry(_) | Self::Stop(_) | Self::Host(_))
+    }
+}

@@ -9,8 +9,9 @@ use millstream_model::record::RecordBatch;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-/// Rows of a piece after a call has failed: small, so that a cut can fall between pieces. Doubles with every piece that goes well.
-const PIECE_ROWS_MIN: usize = 16;
+/// Rows of a piece after a call with a whole batch has failed: small, so that a cut can fall between pieces. After a piece has failed its rows come one by
+/// one. Pieces double with each that goes well.
+const PIECE_ROWS: usize = 16;
 
 /// A source that had nothing is passed over this often while others have something: asking it takes a wait.
 const QUIET_TURNS: u32 = 16;
@@ -127,14 +128,9 @@ impl Intake {
         self.spare = batch;
     }
 
-    /// A call has failed: pieces become small.
-    pub(super) fn shrink(&mut self) {
-        self.piece_rows = PIECE_ROWS_MIN;
-    }
-
-    /// Whether `rows` rows would come again in smaller pieces.
-    pub(super) fn would_shrink(&self, rows: usize) -> bool {
-        rows > PIECE_ROWS_MIN
+    /// A call with that many rows has failed: pieces become smaller.
+    pub(super) fn shrink(&mut self, rows: usize) {
+        self.piece_rows = if rows > PIECE_ROWS { PIECE_ROWS } else { 1 };
     }
 
     fn grow(&mut self) {

@@ -46,12 +46,14 @@ impl Worker {
             }
             portion.attempts += 1;
             let Some(error) = self.attempt(at, input, &portion)? else { continue };
-            if !self.touched && self.intake.would_shrink(portion.batch.len()) {
-                self.retreat = true;
-                self.intake.shrink();
-                return Ok(());
+            if !error.names_its_rows() {
+                let rows = portion.batch.len();
+                self.intake.shrink(rows);
+                if rows > 1 && !self.touched {
+                    self.retreat = true;
+                    return Ok(());
+                }
             }
-            self.intake.shrink();
             self.after_failure(at, batch, portion, error, &mut portions)?;
         }
         Ok(())
