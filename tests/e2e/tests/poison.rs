@@ -1,0 +1,174 @@
+//! A thousand records that break the operator, each in its own way, among many that do not.
+//!
+//! `MILLSTREAM_E2E_RECORDS` is the number of records (default 100 000; 1 000 000 for a large run).
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use millstream_e2e::{Isolation, Kafka, MillstreamOptions, Record, Workplace, eventually, guest, plugin, seed};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+const LONG: Duration = Duration::from_secs(600);
+
+/// What a record does to the operator, how many do it, and what its dead letter says.
+const POISONS: [(&str, u32, &str); 6] = [
+    ("trap", 300, "poisoned on purpose"),
+    ("reject", 400, "rejected on purpose"),
+    ("oversize", 230, "limits.value"),
+    ("bomb", 40, "limits.memory"),
+    ("loop", 20, "limits.batch_time"),
+    ("flood", 10, "limits.output"),
+];
+
+struct Job {
+    workplace: Workplace,
+    input: String,
+    output: String,
+    neighbour: String,
+    dead: String,
+}
+
+fn job(kafka: &Kafka) -> Result<Job> {
+    let (input, output) = (kafka.topic("poison-in", 4)?, kafka.topic("poison-out", 4)?);
+    let (neighbour, dead) = (kafka.topic("poison-neighbour", 4)?, kafka.topic("poison-dead", 1)?);
+    let yaml = format!(
+        "id: {input}\n\
+         kafka: {{ brokers: \"{}\" }}\n\
+         sources:\n  in: {{ topic: {input}, start: earliest }}\n\
+         operators:\n  \
+           poison: {{ module: {}, inputs: [in], key_by: key, limits: {{ batch_time: 50ms, memory: 32MiB }} }}\n  \
+           count: {{ module: {}, inputs: [in], key_by: key }}\n\
+         sinks:\n  \
+           out: {{ topic: {output}, inputs: [poison] }}\n  \
+           counts: {{ topic: {neighbour}, inputs: [count] }}\n\
+         dead_letters: {{ topic: {dead} }}\n\
+         commit: {{ interval: 200ms }}\n",
+        kafka.bootstrap(),
+        guest("poison").canonicalize()?.display(),
+        plugin("count").canonicalize()?.display(),
+    );
+    Ok(Job { workplace: Workplace::with_pipeline(&yaml)?, input, output, neighbour, dead })
+}
+
+/// The input: good records whose value is a number, and the poison among them at random places.
+fn input(random: &mut ChaCha8Rng, count: u32) -> Vec<Record> {
+    let mut records: Vec<Record> =
+        (0..count).map(|n| Record::new(format!("key-{}", random.next_u32() % 2_000), format!("{n}"))).collect();
+    for (value, times, _) in POISONS {
+        for _ in 0..times {
+            // Where there is none yet.
+            loop {
+                let at = usize::try_from(random.next_u32() % count).unwrap();
+                if records[at].value_text().parse::<u32>().is_ok() {
+                    records[at].value = Some(value.as_bytes().to_vec());
+                    break;
+                }
+            }
+        }
+    }
+    records
+}
+
+fn header(record: &Record, name: &str) -> String {
+    let value = record.headers.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.clone());
+    String::from_utf8(value.unwrap_or_default()).unwrap()
+}
+
+#[test]
+fn exactly_the_poison_is_in_the_dead_letters_and_everything_else_as_the_model() -> Result<()> {
+    let count = match std::env::var("MILLSTREAM_E2E_RECORDS") {
+        Ok(text) => text.parse().with_context(|| format!("MILLSTREAM_E2E_RECORDS is {text:?}, not a number"))?,
+        Err(_) => 100_000,
+    };
+    let kafka = Kafka::shared()?;
+    let mut random = ChaCha8Rng::seed_from_u64(seed("poison")?);
+    let job = job(kafka)?;
+    let client = kafka.client()?;
+    client.produce(&job.input, input(&mut random, count))?;
+    let written = client.consume_all(&job.input, Isolation::Committed)?;
+    let run = job.workplace.start(&MillstreamOptions::default())?;
+    let stable = |topic: &str| -> Result<i64> { Ok(client.offsets(topic, Isolation::Committed)?.last.values().sum()) };
+    let mut ends = BTreeSet::new();
+    eventually("the counts of the neighbour", LONG, || {
+        if let Some(exit) = run.exited()? {
+            bail!("millstream ended: {:?}, {:?}\n{}", exit.code, exit.signal, run.log_end());
+        }
+        ends.insert(stable(&job.neighbour)?);
+        let dead = client.consume_all(&job.dead, Isolation::Committed)?.len();
+        std::thread::sleep(Duration::from_millis(200));
+        Ok((stable(&job.neighbour)? >= i64::from(count) && dead >= 1_000).then_some(()))
+    })?;
+    eprintln!("{} different ends of the output were seen on the way", ends.len());
+    assert!(ends.len() > 3, "commits did not keep coming: {ends:?}");
+    run.terminate()?;
+    let exit = run.wait(LONG)?;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    check_dead(&written, &client.consume_all(&job.dead, Isolation::Committed)?);
+    check_rest(&written, &client.consume_all(&job.output, Isolation::Committed)?);
+    check_neighbour(&written, &client.consume_all(&job.neighbour, Isolation::Committed)?);
+    Ok(())
+}
+
+fn check_dead(written: &[Record], dead: &[Record]) {
+    let place = |record: &Record| (record.partition, record.offset);
+    let poison: BTreeMap<_, _> = written
+        .iter()
+        .filter(|record| record.value_text().parse::<u32>().is_err())
+        .map(|record| (place(record), record))
+        .collect();
+    assert_eq!(dead.len(), 1_000, "dead letters");
+    let mut seen = BTreeSet::new();
+    for letter in dead {
+        let from = (
+            header(letter, "millstream-partition").parse().unwrap(),
+            header(letter, "millstream-offset").parse().unwrap(),
+        );
+        let original = poison.get(&from).unwrap_or_else(|| panic!("{from:?} is no poison: {letter:?}"));
+        assert!(seen.insert(from), "two letters for {from:?}");
+        assert_eq!((&letter.key, &letter.value), (&original.key, &original.value));
+        assert_eq!(header(letter, "millstream-source"), "in");
+        assert_eq!(header(letter, "millstream-operator"), "poison");
+        assert_eq!(header(letter, "millstream-digest").len(), 64);
+        let (_, _, why) = POISONS.iter().find(|(value, _, _)| *value == original.value_text()).unwrap();
+        let reason = header(letter, "millstream-reason");
+        assert!(reason.contains(why), "{:?}: {reason:?} does not say {why:?}", original.value_text());
+    }
+}
+
+/// Good records pass unchanged, in the order of their keys.
+fn check_rest(written: &[Record], out: &[Record]) {
+    let by_key = |records: &[Record]| {
+        let mut by_key: BTreeMap<String, Vec<(i32, i64, u32)>> = BTreeMap::new();
+        for record in records {
+            if let Ok(number) = record.value_text().parse() {
+                by_key.entry(record.key_text()).or_default().push((record.partition, record.offset, number));
+            }
+        }
+        for list in by_key.values_mut() {
+            list.sort_unstable();
+        }
+        let numbers =
+            by_key.into_iter().map(|(key, list)| (key, list.into_iter().map(|(_, _, number)| number).collect()));
+        numbers.collect::<BTreeMap<String, Vec<u32>>>()
+    };
+    assert!(out.iter().all(|record| record.value_text().parse::<u32>().is_ok()), "poison in the output");
+    assert_eq!(by_key(out), by_key(written));
+}
+
+fn check_neighbour(written: &[Record], counts: &[Record]) {
+    let mut model: BTreeMap<String, u64> = BTreeMap::new();
+    for record in written {
+        *model.entry(record.key_text()).or_default() += 1;
+    }
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    for record in counts {
+        let count = newest.entry(record.key_text()).or_default();
+        *count = (*count).max(record.value_text().parse().unwrap());
+    }
+    assert_eq!(counts.len(), written.len());
+    assert_eq!(newest, model);
+}

@@ -1,0 +1,85 @@
+//! `millstream verify` proves that nothing is missing or doubled, and notices when somebody made it so by hand.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use millstream_e2e::{CountJob, CountJobOptions, Isolation, Kafka, Record};
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// A job that ran for several commits and stopped in good order.
+fn finished(name: &str) -> Result<CountJob<'static>> {
+    let options = CountJobOptions { partitions: 1, ..CountJobOptions::default() };
+    let mut job = CountJob::new(Kafka::shared()?, name, &options)?;
+    let mut counts = job.counts()?;
+    let run = job.start()?;
+    for _ in 0..5 {
+        job.feed((0..200).map(|n| format!("key-{}", n % 20)))?;
+        job.settle(&mut counts, &run, LONG)?;
+    }
+    run.terminate()?;
+    assert_eq!(run.wait(LONG)?.code, Some(0));
+    drop(run);
+    let verified = job.verify()?;
+    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    Ok(job)
+}
+
+#[track_caller]
+fn assert_refused(job: &CountJob<'_>, topic: &str) -> Result<()> {
+    let verified = job.verify()?;
+    let said = format!("{}{}", verified.stdout, verified.stderr);
+    assert_eq!(verified.code, Some(1), "{said}");
+    assert!(said.contains(topic), "it does not name {topic}:\n{said}");
+    Ok(())
+}
+
+/// A copy of the last record of a topic, to be written again.
+fn last_record(job: &CountJob<'_>, topic: &str) -> Result<Record> {
+    let mut records = job.client()?.consume_all(topic, Isolation::Committed)?;
+    records.sort_by_key(|record| record.offset);
+    Ok(records.pop().unwrap())
+}
+
+#[test]
+fn an_output_that_is_doubled_is_noticed() -> Result<()> {
+    let job = finished("doubled")?;
+    let copy = last_record(&job, &job.output)?;
+    job.client()?.produce(&job.output, [copy])?;
+    assert_refused(&job, &job.output)
+}
+
+#[test]
+fn an_output_that_is_removed_is_noticed() -> Result<()> {
+    let job = finished("removed")?;
+    job.client()?.delete_records(&job.output, &BTreeMap::from([(0, 5)]))?;
+    assert_refused(&job, &job.output)
+}
+
+#[test]
+fn a_commit_record_that_is_doubled_is_noticed() -> Result<()> {
+    let job = finished("twice")?;
+    let commits = format!("{}.commits", job.id);
+    let mut records = job.client()?.consume_all(&commits, Isolation::Committed)?;
+    records.retain(|record| record.key_text() == "commit");
+    records.sort_by_key(|record| record.offset);
+    let middle = records[records.len() / 2].clone();
+    job.client()?.produce(&commits, [middle])?;
+    assert_refused(&job, &commits)
+}
+
+#[test]
+fn a_commit_record_that_is_removed_is_noticed() -> Result<()> {
+    let job = finished("gone")?;
+    let commits = format!("{}.commits", job.id);
+    let mut records = job.client()?.consume_all(&commits, Isolation::Committed)?;
+    records.retain(|record| record.key_text() == "commit");
+    records.sort_by_key(|record| record.offset);
+    // The newest one, and with it everything before: nothing but the store remembers them.
+    let newest = records.pop().unwrap();
+    job.client()?.delete_records(&commits, &BTreeMap::from([(0, newest.offset + 1)]))?;
+    assert_refused(&job, &commits)
+}
