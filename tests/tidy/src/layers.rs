@@ -58,7 +58,8 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("clap", &["host/app"]),
     ("miette", &["host/app"]),
     ("indicatif", &["host/app"]),
-    ("tokio", &["host/app", "host/state"]),
+    // Two libraries ask for a runtime of it: object_store and wasmtime-wasi.
+    ("tokio", &["host/app", "host/state", "host/wasm"]),
     // Libraries return typed errors; only where errors meet a person may they lose their type.
     ("anyhow", &["host/app", "tests/e2e", "tests/bench"]),
 ];
