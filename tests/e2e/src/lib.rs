@@ -12,6 +12,7 @@ mod port;
 mod process;
 mod record;
 mod scratch;
+mod texts;
 mod wire;
 
 pub use client::{Isolation, Offsets, OutsideClient, Positions, Topic, Transaction};
@@ -26,3 +27,4 @@ pub use port::free_port;
 pub use process::{Process, Signal};
 pub use record::Record;
 pub use scratch::Scratch;
+pub use texts::Texts;
