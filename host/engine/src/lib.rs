@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod call;
+pub mod commit;
 pub mod exchange;
 pub mod keyed;
 pub mod ports;

@@ -45,6 +45,12 @@ impl BytesColumn {
         Ok(Self { ends, bytes, absent })
     }
 
+    /// Ends, bytes and absent rows, for somebody who lends them out and gives the memory back with `from_parts`.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<u32>, Vec<u8>, Vec<u32>) {
+        (self.ends, self.bytes, self.absent)
+    }
+
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -113,6 +113,8 @@ pub struct OpenRecord {
     pub digests: BTreeMap<String, Digest>,
     /// Key-group function and count; never changes within a lineage.
     pub key_groups: String,
+    /// Where each Kafka sink's partitions ended when the lineage began, by sink id.
+    pub sink_starts: BTreeMap<String, Vec<i64>>,
 }
 
 /// What tells a topic from another of the same name.
@@ -133,6 +135,15 @@ pub struct BeginRecord {
     pub token: Token,
 }
 
+/// A sum over records of a sink, in whatever order they lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputTotal {
+    /// How many.
+    pub records: u64,
+    /// Sum, wrapping, of the crc32c of each record's key followed by its value.
+    pub checksum: u64,
+}
+
 /// `commit`: the only truth about an epoch. Stored beside the state as `applied`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitRecord {
@@ -148,8 +159,8 @@ pub struct CommitRecord {
     pub operators: Vec<OperatorCommit>,
     /// Length of each file sink in bytes, by sink id.
     pub file_lengths: BTreeMap<String, u64>,
-    /// Records written to each Kafka sink in this epoch, by sink id (dead letters included under their own id).
-    pub output_counts: BTreeMap<String, u64>,
+    /// Everything the lineage has written to each Kafka sink, by sink id: lets `verify` compare a topic and the commits.
+    pub output_totals: BTreeMap<String, OutputTotal>,
     /// Cells changed in this epoch.
     pub changes: u64,
     /// Sum, wrapping, of the crc32c of every changed cell's key and value: lets `verify` compare changelog and commit.

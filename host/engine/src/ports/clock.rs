@@ -5,6 +5,9 @@ pub trait Clock: Send + Sync {
 
     /// A clock that never goes back, in milliseconds since some moment.
     fn monotonic_ms(&self) -> u64;
+
+    /// Waits that long.
+    fn pause(&self, ms: u64);
 }
 
 /// The machine's clocks.
@@ -28,5 +31,9 @@ impl Clock for SystemClock {
 
     fn monotonic_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn pause(&self, ms: u64) {
+        std::thread::sleep(std::time::Duration::from_millis(ms));
     }
 }

@@ -267,7 +267,12 @@ impl Coordinator {
                 generation: node.generation,
                 digest: node.digest,
                 watermark_ms: None,
-                state_versions: node.descriptor.states.iter().map(|state| (state.name.clone(), state.version)).collect(),
+                state_versions: node
+                    .descriptor
+                    .states
+                    .iter()
+                    .map(|state| (state.name.clone(), state.version))
+                    .collect(),
             })
             .collect()
     }
