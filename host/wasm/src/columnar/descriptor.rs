@@ -1,0 +1,94 @@
+//! What an operator says of itself, and whether this host can go along with it.
+
+use super::described::{DescriptorOut, InputKindOut, StateKindOut, StateOut, WindowUse};
+use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
+
+/// Outputs that every operator has by itself.
+const RESERVED_OUTPUTS: [&str; 2] = ["late", "rejected"];
+
+impl DescriptorOut {
+    /// The descriptor, if it keeps the contract's rules and needs nothing that this host does not have.
+    pub(crate) fn checked(self) -> Result<Descriptor, String> {
+        if self.inputs.is_empty() {
+            return Err("it has no input".to_owned());
+        }
+        check_names("input", self.inputs.iter().map(|input| &input.name))?;
+        check_names("output", self.outputs.iter().map(|output| &output.name))?;
+        check_names("state", self.states.iter().map(|state| &state.name))?;
+        if let Some(input) = self.inputs.iter().find(|input| input.kind == InputKindOut::Broadcast) {
+            return Err(unsupported(&format!("the broadcast input `{}`", input.name)));
+        }
+        if let Some(output) = self.outputs.iter().find(|output| RESERVED_OUTPUTS.contains(&output.name.as_str())) {
+            return Err(format!("the output name `{}` is the host's own", output.name));
+        }
+        if let Some(timer) = self.timers.first() {
+            return Err(unsupported(&format!("the timer `{}`", timer.name)));
+        }
+        if self.windows != WindowUse::None {
+            return Err(unsupported("work inside windows"));
+        }
+        Ok(Descriptor {
+            inputs: self.inputs.into_iter().map(|input| InputDescriptor { name: input.name }).collect(),
+            outputs: self.outputs.into_iter().map(|output| output.name).collect(),
+            states: self.states.into_iter().map(StateOut::checked).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl StateOut {
+    fn checked(self) -> Result<StateDescriptor, String> {
+        let name = &self.name;
+        if self.kind != StateKindOut::Value {
+            return Err(unsupported(&format!("the state `{name}` of kind `{}`", self.kind.name())));
+        }
+        if self.ttl.is_some() {
+            return Err(unsupported(&format!("the time to live of the state `{name}`")));
+        }
+        if !self.migrates_versions.is_empty() {
+            return Err(unsupported(&format!("the migration of the state `{name}`")));
+        }
+        if self.reads_versions.contains(&self.version) {
+            return Err(format!("the state `{name}` lists its own version {} among those it also reads", self.version));
+        }
+        let Self { name, version, reads_versions, .. } = self;
+        Ok(StateDescriptor { name, kind: StateKind::Value, version, reads_versions })
+    }
+}
+
+impl StateKindOut {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Value => "value",
+            Self::List => "list",
+            Self::Map => "map",
+            Self::Broadcast => "broadcast",
+        }
+    }
+}
+
+fn unsupported(what: &str) -> String {
+    format!("{what} is not supported by this version of the host")
+}
+
+/// Longest name, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+
+/// Names match `[a-z][a-z0-9-]*`, are short, and occur once.
+pub(crate) fn check_names<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        let mut letters = name.bytes();
+        let good = letters.next().is_some_and(|first| first.is_ascii_lowercase())
+            && letters.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && name.len() <= NAME_BYTES_MAX;
+        if !good {
+            return Err(format!(
+                "`{name}` is no name for an {what}: [a-z][a-z0-9-]*, at most {NAME_BYTES_MAX} characters"
+            ));
+        }
+        if !seen.insert(name) {
+            return Err(format!("the {what} name `{name}` occurs twice"));
+        }
+    }
+    Ok(())
+}

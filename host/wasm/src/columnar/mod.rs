@@ -1,0 +1,118 @@
+//! The columnar world: `millstream:operator/stream-operator`.
+
+mod described;
+mod descriptor;
+mod imports;
+mod wire;
+
+pub(crate) use described::{CatalogEntryOut, DescriptorOut};
+pub(crate) use descriptor::check_names;
+pub(crate) use imports::{add_to_linker, origin, request, write_line};
+pub(crate) use wire::{Lent, LogLevel};
+
+use crate::factory::Configured;
+use crate::host::Host;
+use crate::outcome;
+use crate::ticker::ticks;
+use millstream_engine::call::Call;
+use millstream_engine::ports::{CallError, Operator};
+use std::sync::Arc;
+use wasmtime::Store;
+use wasmtime::component::Func;
+use wire::{BatchIn, Failure, RejectionResult};
+
+/// An operator of the columnar world on one worker.
+pub(crate) struct Columnar {
+    configured: Arc<Configured>,
+    /// None after a call that left the instance in an unknown state; the next call makes a new one.
+    instance: Option<Instance>,
+    key_rows: Vec<u32>,
+}
+
+/// An open instance.
+pub(crate) struct Instance {
+    pub(crate) store: Store<Host>,
+    pub(crate) process: Func,
+}
+
+impl Columnar {
+    pub(crate) fn new(configured: Arc<Configured>, instance: Instance) -> Self {
+        Self { configured, instance: Some(instance), key_rows: Vec::new() }
+    }
+}
+
+impl Operator for Columnar {
+    fn process(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
+        let mut instance = match self.instance.take().map_or_else(|| self.configured.open_columnar(), Ok) {
+            Ok(instance) => instance,
+            Err(error) => return (call, Err(CallError::Host(error.to_string()))),
+        };
+        self.key_rows.clone_from(&call.key_rows);
+        let batch = Arc::clone(&call.batch);
+        let (limit_ms, rows) = (call.time_limit_ms, batch.len());
+        let columns = BatchIn {
+            input: call.input,
+            key_rows: &self.key_rows,
+            timestamps_ms: &batch.timestamps_ms,
+            values: (&batch.values).into(),
+        };
+        let running = self.configured.ticker().run();
+        let returned = instance.call(call, columns, limit_ms);
+        drop(running);
+        let Some(call) = instance.store.data_mut().end() else {
+            return (Box::default(), Err(CallError::Host("the call was lost inside its operator".to_owned())));
+        };
+        let result = match returned {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(failure)) => Err(failure.into_error(rows)),
+            Err(error) => {
+                let error = outcome::call_error(&error, &instance.store.data().log, limit_ms);
+                return (call, Err(error));
+            }
+        };
+        if !matches!(result, Err(CallError::Trap { .. })) {
+            self.instance = Some(instance);
+        }
+        (call, result)
+    }
+}
+
+impl Instance {
+    fn call(&mut self, call: Box<Call>, batch: BatchIn<'_>, limit_ms: u64) -> wasmtime::Result<Result<(), Failure>> {
+        let Self { store, process } = self;
+        store.data_mut().begin(call);
+        store.set_epoch_deadline(ticks(limit_ms));
+        let process = process.typed::<(BatchIn<'_>,), (Result<(), Failure>,)>(&*store)?;
+        let (result,) = process.call(store, (batch,))?;
+        Ok(result)
+    }
+}
+
+impl Failure {
+    fn into_error(self, rows: usize) -> CallError {
+        match self {
+            Self::Retry(reason) => CallError::Retry(reason),
+            Self::Stop(reason) => CallError::Stop(reason),
+            Self::Reject(rejections) => match check_rejections(&rejections, rows) {
+                Ok(()) => CallError::Reject(rejections.into_iter().map(|r| (r.row, r.reason)).collect()),
+                Err(reason) => CallError::Trap { reason, backtrace: None },
+            },
+        }
+    }
+}
+
+fn check_rejections(rejections: &[RejectionResult], rows: usize) -> Result<(), String> {
+    let mut seen = std::collections::BTreeSet::new();
+    if rejections.is_empty() {
+        return Err("it failed with `reject` and named no row".to_owned());
+    }
+    for rejection in rejections {
+        if rejection.row as usize >= rows {
+            return Err(format!("it rejected row {}, the batch has {rows} rows", rejection.row));
+        }
+        if !seen.insert(rejection.row) {
+            return Err(format!("it rejected row {} twice", rejection.row));
+        }
+    }
+    Ok(())
+}

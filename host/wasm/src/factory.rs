@@ -1,0 +1,289 @@
+//! From a module to operators: opening, describing, one instance per worker.
+
+use crate::check::{Checked, World};
+use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
+use crate::engine::Engine;
+use crate::error::LoadError;
+use crate::host::Host;
+use crate::log::OperatorLog;
+use crate::module::Module;
+use crate::outcome;
+use crate::simple::{STATE, Simple};
+use crate::ticker::{Ticker, ticks};
+use millstream_engine::ports::{OpenError, Operator, OperatorFactory};
+use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
+use millstream_model::ids::Digest;
+use millstream_model::limits::OperatorLimits;
+use std::sync::Arc;
+use wasmtime::Store;
+use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Func, InstancePre, Lift, Lower};
+
+/// Time that `catalog` or `open` may take, in milliseconds: a language's runtime may have much to set up.
+const OPEN_MS: u64 = 10_000;
+
+/// Bytes that one request of a guest may hand over, beside what its operator may emit.
+const REQUEST_BYTES: u64 = 8 << 20;
+
+/// An operator as the pipeline file has it.
+#[derive(Debug, Clone, Default)]
+pub struct OperatorConfig {
+    /// Its id in the pipeline file.
+    pub id: String,
+    /// Which operator of the module's catalog; needed if there are several.
+    pub name: Option<String>,
+    /// Its configuration as JSON text; empty stands for `{}`.
+    pub config: String,
+    /// What it may use.
+    pub limits: OperatorLimits,
+    /// What an operator of the simple world does not say itself. Not looked at for the columnar world.
+    pub declared: Declared,
+}
+
+/// What the pipeline file declares for an operator of the simple world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    /// Names of its inputs.
+    pub inputs: Vec<String>,
+    /// Names of its outputs.
+    pub outputs: Vec<String>,
+    /// Version of the bytes in its state.
+    pub state_version: u32,
+}
+
+impl Default for Declared {
+    fn default() -> Self {
+        Self { inputs: vec!["in".to_owned()], outputs: vec!["out".to_owned()], state_version: 1 }
+    }
+}
+
+/// An operator, opened once to hear what it is, and opened again for every worker.
+pub(crate) struct Configured {
+    engine: Engine,
+    module: Module,
+    id: Arc<str>,
+    name: String,
+    config: Arc<str>,
+    limits: OperatorLimits,
+    descriptor: Descriptor,
+}
+
+impl Engine {
+    /// Opens an operator of a module with its configuration and returns what makes instances of it.
+    ///
+    /// # Errors
+    /// [`LoadError::Choice`], [`LoadError::Open`] or [`LoadError::Descriptor`].
+    pub fn operator(&self, module: &Module, config: OperatorConfig) -> Result<Arc<dyn OperatorFactory>, LoadError> {
+        Ok(Arc::new(Factory(Arc::new(self.configured(module, config)?))))
+    }
+
+    /// Opens an operator and returns what it says of itself.
+    ///
+    /// # Errors
+    /// As [`Engine::operator`].
+    pub fn describe(&self, module: &Module, config: OperatorConfig) -> Result<Descriptor, LoadError> {
+        self.configured(module, config).map(|configured| configured.descriptor)
+    }
+
+    fn configured(&self, module: &Module, config: OperatorConfig) -> Result<Configured, LoadError> {
+        let name = choose(module, &config)?;
+        let text = if config.config.trim().is_empty() { "{}" } else { &config.config };
+        let mut configured = Configured {
+            engine: self.clone(),
+            module: module.clone(),
+            id: config.id.as_str().into(),
+            name,
+            config: text.into(),
+            limits: config.limits,
+            descriptor: Descriptor::default(),
+        };
+        configured.descriptor = match module.world() {
+            World::StreamOperator => {
+                let (_, described) =
+                    configured.open().map_err(|reason| LoadError::Open { operator: config.id.clone(), reason })?;
+                described.checked().map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
+            }
+            World::RecordOperator => {
+                let descriptor = declared(module, &config.declared)
+                    .map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?;
+                configured
+                    .open_simple()
+                    .map_err(|error| LoadError::Open { operator: config.id, reason: error.reason })?;
+                descriptor
+            }
+        };
+        Ok(configured)
+    }
+}
+
+/// The name of the operator that is meant.
+fn choose(module: &Module, config: &OperatorConfig) -> Result<String, LoadError> {
+    let names: Vec<&str> = module.catalog().iter().map(|entry| entry.name.as_str()).collect();
+    let refuse = |reason: String| {
+        let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        Err(LoadError::Choice { operator: config.id.clone(), reason, available: quoted.join(", ") })
+    };
+    match (&config.name, names.as_slice()) {
+        (Some(name), names) if names.contains(&name.as_str()) => Ok(name.clone()),
+        (Some(name), _) => refuse(format!("there is no operator `{name}` in `{}`", module.name())),
+        (None, [only]) => Ok((*only).to_owned()),
+        (None, _) => refuse(format!("which operator of `{}` is meant must be said", module.name())),
+    }
+}
+
+/// The descriptor of an operator of the simple world: keyed if it can reach state.
+fn declared(module: &Module, declared: &Declared) -> Result<Descriptor, String> {
+    crate::columnar::check_names("input", declared.inputs.iter())?;
+    crate::columnar::check_names("output", declared.outputs.iter())?;
+    if declared.inputs.is_empty() {
+        return Err("it has no input".to_owned());
+    }
+    let keyed = module.inner.checked.imports_interface("millstream:record-operator/state");
+    let state = StateDescriptor {
+        name: STATE.to_owned(),
+        kind: StateKind::Map,
+        version: declared.state_version,
+        reads_versions: Vec::new(),
+    };
+    Ok(Descriptor {
+        inputs: declared.inputs.iter().map(|name| InputDescriptor { name: name.clone() }).collect(),
+        outputs: declared.outputs.clone(),
+        states: if keyed { vec![state] } else { Vec::new() },
+    })
+}
+
+impl Configured {
+    pub(crate) fn ticker(&self) -> &Ticker {
+        &self.engine.inner.ticker
+    }
+
+    fn error(&self, reason: String) -> OpenError {
+        OpenError { operator: self.id.to_string(), reason }
+    }
+
+    fn probe(&self) -> Probe<'_> {
+        let inner = &self.module.inner;
+        Probe { engine: &self.engine, module: &inner.name, checked: &inner.checked, linked: &inner.linked }
+    }
+
+    fn store(&self) -> Store<Host> {
+        self.probe().store(&self.id, &self.config, &self.limits)
+    }
+
+    /// An instance that is the configured operator, and what it says of itself.
+    fn open(&self) -> Result<(Instance, DescriptorOut), String> {
+        let probe = self.probe();
+        let mut store = self.store();
+        let _running = self.ticker().run();
+        let instance = probe.instantiate(&mut store)?;
+        let open = probe.function(&instance, &mut store, "operator", "open")?;
+        let process = probe.function(&instance, &mut store, "operator", "process")?;
+        let arguments = (self.name.as_str(), &*self.config);
+        let (described,): (Result<DescriptorOut, String>,) = call(&mut store, &open, arguments)?;
+        Ok((Instance { store, process }, described?))
+    }
+
+    pub(crate) fn open_columnar(&self) -> Result<Instance, OpenError> {
+        let (instance, described) = self.open().map_err(|reason| self.error(reason))?;
+        let described = described.checked().map_err(|reason| self.error(reason))?;
+        if described != self.descriptor {
+            return Err(self.error("it describes itself otherwise than before, with the same configuration".to_owned()));
+        }
+        Ok(instance)
+    }
+
+    pub(crate) fn open_simple(&self) -> Result<Instance, OpenError> {
+        let probe = self.probe();
+        let mut store = self.store();
+        let _running = self.ticker().run();
+        let instance = probe.instantiate(&mut store).map_err(|reason| self.error(reason))?;
+        let process =
+            probe.function(&instance, &mut store, "handler", "process").map_err(|reason| self.error(reason))?;
+        Ok(Instance { store, process })
+    }
+}
+
+/// Makes instances of a module that need not be an operator yet.
+pub(crate) struct Probe<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) module: &'a str,
+    pub(crate) checked: &'a Checked,
+    pub(crate) linked: &'a InstancePre<Host>,
+}
+
+impl Probe<'_> {
+    fn store(&self, operator: &str, config: &Arc<str>, limits: &OperatorLimits) -> Store<Host> {
+        let engine = &self.engine.inner;
+        let log = Arc::new(OperatorLog::new(operator.into(), limits, Arc::clone(&engine.clock)));
+        let mut store = Store::new(&engine.wasm, Host::new(limits, Arc::clone(config), log));
+        store.limiter(|host| &mut host.memory);
+        let request_bytes = limits.output_bytes_max.max(REQUEST_BYTES) * 2;
+        store.set_hostcall_fuel(usize::try_from(request_bytes).unwrap_or(usize::MAX));
+        store.set_epoch_deadline(ticks(OPEN_MS));
+        store
+    }
+
+    fn instantiate(&self, store: &mut Store<Host>) -> Result<wasmtime::component::Instance, String> {
+        let instance = self.linked.instantiate(&mut *store);
+        instance.map_err(|error| outcome::describe(&error, &store.data().log, OPEN_MS))
+    }
+
+    /// A function of an interface that the module was checked to export.
+    fn function(
+        &self,
+        instance: &wasmtime::component::Instance,
+        store: &mut Store<Host>,
+        interface: &str,
+        function: &str,
+    ) -> Result<Func, String> {
+        let missing = || format!("its export `{interface}` lacks the function `{function}`");
+        let export = self.checked.exports.keys().find(|name| {
+            let path = name.split('@').next().unwrap_or(name);
+            path.starts_with("millstream:") && path.rsplit('/').next() == Some(interface)
+        });
+        let export = export.ok_or_else(missing)?;
+        let at: ComponentExportIndex = instance.get_export_index(&mut *store, None, export).ok_or_else(missing)?;
+        let at = instance.get_export_index(&mut *store, Some(&at), function).ok_or_else(missing)?;
+        instance.get_func(&mut *store, at).ok_or_else(missing)
+    }
+
+    /// The catalog as the module tells it.
+    pub(crate) fn catalog(&self) -> Result<Vec<CatalogEntryOut>, String> {
+        let mut store = self.store(self.module, &"{}".into(), &OperatorLimits::default());
+        let _running = self.engine.inner.ticker.run();
+        let instance = self.instantiate(&mut store)?;
+        let catalog = self.function(&instance, &mut store, "operator", "catalog")?;
+        let (entries,) = call(&mut store, &catalog, ())?;
+        Ok(entries)
+    }
+}
+
+/// Calls a function outside of `process`.
+fn call<Params, Return>(store: &mut Store<Host>, function: &Func, params: Params) -> Result<Return, String>
+where
+    Params: ComponentNamedList + Lower,
+    Return: ComponentNamedList + Lift,
+{
+    let typed = function.typed::<Params, Return>(&*store).map_err(|error| format!("{error:#}"))?;
+    typed.call(&mut *store, params).map_err(|error| outcome::describe(&error, &store.data().log, OPEN_MS))
+}
+
+/// See [`OperatorFactory`].
+struct Factory(Arc<Configured>);
+
+impl OperatorFactory for Factory {
+    fn descriptor(&self) -> &Descriptor {
+        &self.0.descriptor
+    }
+
+    fn digest(&self) -> Digest {
+        self.0.module.digest()
+    }
+
+    fn instantiate(&self) -> Result<Box<dyn Operator>, OpenError> {
+        let configured = Arc::clone(&self.0);
+        Ok(match self.0.module.world() {
+            World::StreamOperator => Box::new(Columnar::new(configured, self.0.open_columnar()?)),
+            World::RecordOperator => Box::new(Simple::new(configured, self.0.open_simple()?)),
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! What an instance may take of the machine.
+
+use millstream_model::limits::OperatorLimits;
+use std::fmt;
+use wasmtime::ResourceLimiter;
+
+/// Call stack of a guest, in bytes.
+pub(crate) const STACK_BYTES_MAX: usize = 512 << 10;
+
+/// Core instances of a component, its adapters included. Python's and JavaScript's runtimes need about a dozen.
+const INSTANCES_MAX: usize = 128;
+const TABLES_MAX: usize = 64;
+const MEMORIES_MAX: usize = 16;
+
+/// What a table's element costs the host, in bytes.
+const ELEMENT_BYTES: usize = 16;
+
+/// Beyond a limit: the call ends at once, so that the limit is named and not the guest's reaction to it.
+#[derive(Debug)]
+pub(crate) struct LimitHit {
+    pub(crate) limit: &'static str,
+    pub(crate) reason: String,
+}
+
+impl fmt::Display for LimitHit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hit `limits.{}`: {}", self.limit, self.reason)
+    }
+}
+
+impl std::error::Error for LimitHit {}
+
+/// Counts the memory of an instance: linear memories and tables together.
+#[derive(Debug)]
+pub(crate) struct MemoryLimiter {
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl MemoryLimiter {
+    pub(crate) fn new(limits: &OperatorLimits) -> Self {
+        Self { bytes: 0, bytes_max: usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX) }
+    }
+
+    fn grow(&mut self, more: usize) -> wasmtime::Result<bool> {
+        let bytes = self.bytes.saturating_add(more);
+        if bytes > self.bytes_max {
+            let reason = format!("the operator asked for {bytes} bytes of memory, {} allowed", self.bytes_max);
+            return Err(LimitHit { limit: "memory", reason }.into());
+        }
+        self.bytes = bytes;
+        Ok(true)
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        self.grow(desired.saturating_sub(current))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        self.grow(desired.saturating_sub(current).saturating_mul(ELEMENT_BYTES))
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+}
+
+/// What one call, or one record in the simple world, may pile up in the host beside outputs: state, marks, metrics.
+#[derive(Debug, Default)]
+pub(crate) struct StagingBudget {
+    left: u64,
+    granted: u64,
+}
+
+/// What a request costs the host beside its bytes.
+const REQUEST_BYTES: u64 = 64;
+
+impl StagingBudget {
+    /// Outputs are counted exactly by the engine; this one is for the rest, so it is generous.
+    pub(crate) fn grant(&mut self, limits: &OperatorLimits) {
+        self.granted = limits.output_bytes_max.saturating_mul(4);
+        self.left = self.granted;
+    }
+
+    pub(crate) fn spend(&mut self, bytes: usize) -> Result<(), LimitHit> {
+        let cost = bytes as u64 + REQUEST_BYTES;
+        match self.left.checked_sub(cost) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                let reason = format!("one call staged more than {} bytes of effects", self.granted);
+                Err(LimitHit { limit: "output_bytes", reason })
+            }
+        }
+    }
+}
