@@ -28,9 +28,7 @@ impl KeyedState {
         let mut wanted = BytesColumn::default();
         wanted.push_with(|to| cell::write_key(to, column.space, key_group(user_key), user_key, map_key));
         let mut found = BytesColumn::default();
-        if let Some(backend) = &self.backend {
-            backend.read(&wanted, &mut found).map_err(|error| Fault::Host(error.to_string()))?;
-        }
+        self.read_stored(&wanted, &mut found)?;
         let value = found.get(0).map(|stored| self.readable(state, stored)).transpose()?;
         self.slots.with_entries(at, state, |entries| entries.insert(map_key, value, false));
         Ok(value.map(<[u8]>::to_vec))

@@ -39,7 +39,6 @@ pub struct KeyedState {
     /// Buffers of loads.
     wanted: BytesColumn,
     found: BytesColumn,
-    key_buffer: Vec<u8>,
 }
 
 impl KeyedState {

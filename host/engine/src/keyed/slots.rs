@@ -73,7 +73,7 @@ impl Slots {
 
     pub(super) fn memory_bytes(&self) -> usize {
         let slot = size_of::<Slot>() + self.stride * size_of::<Held>();
-        self.slots.len() * slot + self.index.capacity() * 5 + self.heap_bytes
+        self.len() * (slot + 9) + self.heap_bytes
     }
 
     pub(super) fn begin_batch(
@@ -191,7 +191,8 @@ impl Slots {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self { batch: self.batch, ..Self::new(self.stride) };
+        // Epochs are not counted from 1 again: news of one that was dropped must mean nothing to those after it.
+        *self = Self { batch: self.batch, epoch: self.epoch + 1, applied: self.epoch, ..Self::new(self.stride) };
     }
 
     /// Frees clean slots until at most `bytes` are held: round the slab, sparing at first what the last few batches have seen.

@@ -10,6 +10,7 @@ use crate::call::{Call, CallRules, Fault, Mark};
 use crate::ports::ChangeSet;
 use millstream_model::cell::{self, CellSpace};
 use millstream_model::column::BytesColumn;
+use millstream_model::column_ref::ColumnRef;
 use millstream_model::descriptor::{StateDescriptor, StateKind};
 use millstream_model::record::{Origin, RecordBatch};
 use std::collections::BTreeMap;
@@ -66,7 +67,7 @@ impl Rig {
 
     fn put(&mut self, state: u32, key_row: u32, value: Option<&[u8]>) {
         let values: BytesColumn = [value].into_iter().collect();
-        self.call.put_values(state, &[key_row], values.as_checked().into()).unwrap();
+        self.call.put_values(state, &[key_row], lend(&values)).unwrap();
     }
 
     /// One call that sets the value of one key.
@@ -95,6 +96,10 @@ impl Rig {
         self.call.state.applied(frozen);
         changes
     }
+}
+
+fn lend(column: &BytesColumn) -> ColumnRef<'_> {
+    ColumnRef { ends: column.ends(), bytes: column.bytes(), absent: column.absent() }
 }
 
 /// A cell by the position of its state, its user key and its cell key.

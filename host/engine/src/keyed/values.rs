@@ -22,17 +22,26 @@ impl KeyedState {
         if missing.is_empty() {
             return Ok(());
         }
-        self.found.clear();
-        if let Some(backend) = &self.backend {
-            backend.read(&self.wanted, &mut self.found).map_err(|error| Fault::Host(error.to_string()))?;
-        }
-        let found = std::mem::take(&mut self.found);
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        self.read_stored(&self.wanted, &mut found)?;
         for (row, &at) in missing.iter().enumerate() {
             let value = found.get(row as u32).map(|stored| self.readable(state, stored)).transpose()?;
             self.slots.fill(at, state, value);
         }
         self.found = found;
         Ok(())
+    }
+
+    /// Reads cells of the store; one row for each, or a fault.
+    pub(super) fn read_stored(&self, wanted: &BytesColumn, found: &mut BytesColumn) -> Result<(), Fault> {
+        if let Some(backend) = &self.backend {
+            backend.read(wanted, found).map_err(|error| Fault::Host(error.to_string()))?;
+        }
+        if found.len() == wanted.len() {
+            return Ok(());
+        }
+        Err(Fault::Host(format!("the store answered {} of {} cells", found.len(), wanted.len())))
     }
 
     /// The operator's bytes within a stored cell.

@@ -1,6 +1,6 @@
 use super::model::Model;
 use super::store::Failure;
-use super::{Cell, KINDS, Rig, VERSION, cell_of, cells_of};
+use super::{Cell, KINDS, Rig, VERSION, cell_of, cells_of, lend};
 use crate::call::{EntryRange, Fault};
 use crate::ports::ChangeSet;
 use millstream_model::cell;
@@ -23,11 +23,18 @@ enum Effect {
 #[derive(Debug, Clone)]
 enum Step {
     /// Calls with `keys`; effects count if `applies`; the store answers so during the call.
-    Call { keys: Vec<Vec<u8>>, effects: Vec<Effect>, applies: bool, failure: Failure },
+    Call {
+        keys: Vec<Vec<u8>>,
+        effects: Vec<Effect>,
+        applies: bool,
+        failure: Failure,
+    },
     Freeze,
     Applied,
     DropEpochs,
-    Evict { bytes: usize },
+    Evict {
+        bytes: usize,
+    },
 }
 
 /// Few enough to meet again, and of all the lengths that are kept differently.
@@ -53,8 +60,11 @@ fn effect() -> impl Strategy<Value = Effect> {
         value_state.clone().prop_map(|state| Effect::ReadValues { state }),
         (value_state, prop::collection::vec((0u32..64, value()), 0..6))
             .prop_map(|(state, values)| Effect::PutValues { state, values }),
-        (map_state.clone(), key_row.clone(), map_key())
-            .prop_map(|(state, key_row, map_key)| Effect::ReadEntry { state, key_row, map_key }),
+        (map_state.clone(), key_row.clone(), map_key()).prop_map(|(state, key_row, map_key)| Effect::ReadEntry {
+            state,
+            key_row,
+            map_key
+        }),
         (map_state.clone(), key_row.clone(), map_key(), value())
             .prop_map(|(state, key_row, map_key, value)| Effect::PutEntry { state, key_row, map_key, value }),
         (map_state, key_row.clone(), map_key(), prop::option::of(map_key()), 0usize..9).prop_map(
@@ -65,8 +75,7 @@ fn effect() -> impl Strategy<Value = Effect> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let failure =
-        prop_oneof![8 => Just(Failure::None), 1 => Just(Failure::Error), 1 => Just(Failure::Short)];
+    let failure = prop_oneof![8 => Just(Failure::None), 1 => Just(Failure::Error), 1 => Just(Failure::Short)];
     let call = (
         prop::collection::vec(user_key(), 1..12),
         prop::collection::vec(effect(), 0..12),
@@ -193,7 +202,7 @@ impl Pair {
             Effect::PutValues { state, values } => {
                 let rows: Vec<u32> = values.iter().map(|(key_row, _)| row(*key_row) as u32).collect();
                 let column: BytesColumn = values.iter().map(|(_, value)| value.as_deref()).collect();
-                call.put_values(state, &rows, column.as_checked().into()).unwrap();
+                call.put_values(state, &rows, lend(&column)).unwrap();
                 for (key_row, value) in values {
                     self.model.put(cell(state, key_row, &[]), value);
                 }
