@@ -93,7 +93,10 @@ fn line(text: &mut String, number: &mut usize, function: Option<&str>, place: Op
     if *number > 0 {
         text.push('\n');
     }
-    let _ = write!(text, "{number:>4}: {}", function.unwrap_or("<unknown>"));
+    let _ = match function {
+        Some(name) => write!(text, "{number:>4}: {:#}", rustc_demangle::demangle(name)),
+        None => write!(text, "{number:>4}: <unknown>"),
+    };
     if let Some((file, at)) = place {
         let _ = write!(text, " at {file}:{}", at.unwrap_or(0));
     }

@@ -60,13 +60,17 @@ pub(crate) fn check(module: &str, component: &[u8]) -> Result<Checked, LoadError
         Err(error) => return Err(invalid(format!("{error:#}"))),
     };
     let contract = Contract::new().map_err(invalid)?;
-    let component = Component { resolve: &resolve, world, contract: &contract };
+    compare(&resolve, world, &contract).map_err(|problems| LoadError::World { module: module.to_owned(), problems })
+}
+
+fn compare(resolve: &Resolve, world: WorldId, contract: &Contract) -> Result<Checked, Vec<String>> {
+    let component = Component { resolve, world, contract };
     let mut problems = Vec::new();
     let imports = component.imports(&mut problems);
     let (world, exports) = component.exports(&mut problems);
     match world {
         Some(world) if problems.is_empty() => Ok(Checked { world, imports, exports }),
-        _ => Err(LoadError::World { module: module.to_owned(), problems }),
+        _ => Err(problems),
     }
 }
 
