@@ -1,7 +1,7 @@
 //! What crossing the boundary costs, per record, and what an operator costs inside and outside of the sandbox.
 //!
 //! 10-byte keys, 100-byte values, ready-made batches, no routing of outputs: `begin`, `process`, `apply_state`, nothing else.
-#![expect(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -15,8 +15,10 @@ use millstream_model::column::BytesColumn;
 use millstream_model::column_ref::ColumnRef;
 use millstream_model::descriptor::Descriptor;
 use millstream_model::record::{Origin, RecordBatch};
+use millstream_wasm::Module;
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use support::{ENGINE, config, module};
 
@@ -86,8 +88,10 @@ fn measure(
     group.finish();
 }
 
-fn guest(name: &str) -> (Box<dyn Operator>, Descriptor) {
-    let factory = ENGINE.operator(&module(name), config("{}")).unwrap();
+fn guest(name: &'static str) -> (Box<dyn Operator>, Descriptor) {
+    static LOADED: LazyLock<Mutex<BTreeMap<&str, Module>>> = LazyLock::new(Mutex::default);
+    let loaded = LOADED.lock().unwrap().entry(name).or_insert_with(|| module(name)).clone();
+    let factory = ENGINE.operator(&loaded, config("{}")).unwrap();
     (factory.instantiate().unwrap(), factory.descriptor().clone())
 }
 

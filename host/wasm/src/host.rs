@@ -62,6 +62,11 @@ impl Host {
         self.call = Some(call);
     }
 
+    /// Lets the guest pile up as much again.
+    pub(crate) fn grant_budget(&mut self) {
+        self.budget.refill();
+    }
+
     /// Takes the call back.
     pub(crate) fn end(&mut self) -> Option<Box<Call>> {
         self.call.take()

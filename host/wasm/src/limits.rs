@@ -98,6 +98,11 @@ impl StagingBudget {
         self.left = self.granted;
     }
 
+    /// As much again, for the next record of the simple world.
+    pub(crate) fn refill(&mut self) {
+        self.left = self.granted;
+    }
+
     pub(crate) fn spend(&mut self, bytes: usize) -> Result<(), LimitHit> {
         let cost = bytes as u64 + REQUEST_BYTES;
         match self.left.checked_sub(cost) {

@@ -111,9 +111,19 @@ fn a_request_to_stop_is_passed_on() {
 
 #[test]
 fn a_failed_call_changes_no_state() {
+    let mut poison = poison();
+    for bad in ["trap", "bomb", "oversize"] {
+        assert!(poison.process(&[ok("a"), record("b", bad), ok("c")]).is_err(), "{bad}");
+        assert_eq!(poison.changed_keys(), 0, "{bad}");
+    }
+    poison.process(&[ok("a"), record("b", "reject"), ok("c")]).unwrap();
+    assert_eq!(poison.changed_keys(), 2);
+}
+
+#[test]
+fn state_outlives_the_instance() {
     let mut count = driver("count", config("{}"));
     assert_eq!(count.process(&[record("a", "x")]).unwrap().texts(), [("a".to_owned(), "1".to_owned())]);
-    count.time_limit_ms = 200;
     count.restart();
     assert_eq!(count.process(&[record("a", "x")]).unwrap().texts(), [("a".to_owned(), "2".to_owned())]);
 }

@@ -47,8 +47,8 @@ impl Sides<'_> {
                 self.optional(a.err, b.err, &format!("the error of {at}"))
             }
             (Kind::Tuple(a), Kind::Tuple(b)) if a.types.len() == b.types.len() => {
-                let pairs = a.types.iter().zip(&b.types).enumerate();
-                pairs.map(|(index, (a, b))| self.ty(*a, *b, &format!("part {index} of {at}"))).collect()
+                let mut pairs = a.types.iter().zip(&b.types).enumerate();
+                pairs.try_for_each(|(index, (a, b))| self.ty(*a, *b, &format!("part {index} of {at}")))
             }
             (Kind::Record(a), Kind::Record(b)) => {
                 let theirs = a.fields.iter().map(|field| (field.name.as_str(), Some(field.ty)));

@@ -117,6 +117,9 @@ fn state(linker: &mut Linker<Host>) -> Result<()> {
     })
 }
 
+/// Arguments of `emit-with`.
+type EmitWith = (WasmStr, Option<WasmList<u8>>, Option<WasmList<u8>>, i64, Vec<Header>);
+
 /// What a record emits, still in the guest's memory.
 struct Emission {
     port: WasmStr,
@@ -149,17 +152,9 @@ fn output(linker: &mut Linker<Host>) -> Result<()> {
             emit(store, &Emission { port, key, value }, None)
         },
     )?;
-    output.func_wrap(
-        "emit-with",
-        |store: Store<'_>,
-         (port, key, value, timestamp_ms, headers): (
-            WasmStr,
-            Option<WasmList<u8>>,
-            Option<WasmList<u8>>,
-            i64,
-            Vec<Header>,
-        )| { emit(store, &Emission { port, key, value }, Some((timestamp_ms, headers))) },
-    )
+    output.func_wrap("emit-with", |store: Store<'_>, (port, key, value, timestamp_ms, headers): EmitWith| {
+        emit(store, &Emission { port, key, value }, Some((timestamp_ms, headers)))
+    })
 }
 
 fn emit(mut store: Store<'_>, emission: &Emission, with: Option<(i64, Vec<Header>)>) -> Result<()> {

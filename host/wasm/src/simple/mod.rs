@@ -9,6 +9,7 @@ pub(crate) use imports::add_to_linker;
 
 use crate::columnar::Instance;
 use crate::factory::Configured;
+use crate::host::Host;
 use crate::outcome;
 use crate::ticker::ticks;
 use millstream_engine::call::Call;
@@ -45,13 +46,12 @@ pub(crate) struct Simple {
 
 type Process<'a> = TypedFunc<(Option<&'a [u8]>, Option<&'a [u8]>, i64), (Result<(), String>,)>;
 
-/// What became of one record.
-enum Outcome {
+/// How far a run of records came.
+enum Progress {
+    /// To the end of the batch.
     Done,
-    /// The record is refused; the instance is as it was.
-    Rejected(String),
-    /// The call did not return: the instance is gone.
-    Failed(CallError),
+    /// The instance broke at a record, which is refused; this is the next one.
+    Broken(u32),
 }
 
 impl Simple {
@@ -59,66 +59,47 @@ impl Simple {
         Self { configured, instance: Some(instance) }
     }
 
-    /// Processes rows with one instance until it breaks; returns the row to go on with.
-    fn run(
-        &mut self,
-        call: &mut Box<Call>,
-        batch: &RecordBatch,
-        first: u32,
-        emitted: &mut u64,
-    ) -> Result<u32, CallError> {
+    /// Processes rows from `first` on with one instance, until it breaks.
+    fn run(&mut self, call: Box<Call>, first: u32, emitted: &mut u64) -> (Box<Call>, Result<Progress, CallError>) {
         let mut instance = match self.instance.take().map_or_else(|| self.configured.open_simple(), Ok) {
             Ok(instance) => instance,
-            Err(error) => return Err(CallError::Host(error.to_string())),
+            Err(error) => return (call, Err(CallError::Host(error.to_string()))),
         };
-        let process: Process<'_> =
-            instance.process.typed(&instance.store).map_err(|error| CallError::Host(error.to_string()))?;
+        let batch = Arc::clone(&call.batch);
         let limits = &call.rules.limits;
         let record_ms = limits.batch_time_ms + limits.record_time_us.div_ceil(1_000);
         let limit_ms = record_ms.min(call.time_limit_ms);
-        let output_bytes_max = limits.output_bytes_max;
-        for row in first..batch.len() as u32 {
-            let mark = call.mark_staged();
-            let full = *emitted > output_bytes_max.saturating_mul(BATCH_OUTPUTS_FACTOR);
-            call.staged.output_bytes = if full { output_bytes_max } else { 0 };
-            let before = call.staged.output_bytes;
-            match instance.record(&process, call, batch, row, limit_ms) {
-                Outcome::Done => {
-                    *emitted += call.staged.output_bytes - before;
-                    call.apply_state();
-                }
-                Outcome::Rejected(reason) => refuse(call, mark, row, &reason)?,
-                Outcome::Failed(error @ (CallError::Stop(_) | CallError::Host(_))) => return Err(error),
-                Outcome::Failed(error) => {
-                    refuse(call, mark, row, &reason(error))?;
-                    return Ok(row + 1);
-                }
-            }
+        instance.store.data_mut().begin(call);
+        let progress = instance.records(&batch, first, limit_ms, emitted);
+        let Some(call) = instance.store.data_mut().end() else {
+            return (Box::default(), Err(lost()));
+        };
+        if matches!(progress, Ok(Progress::Done)) {
+            self.instance = Some(instance);
         }
-        self.instance = Some(instance);
-        Ok(batch.len() as u32)
+        (call, progress)
     }
 }
 
 impl Operator for Simple {
     fn process(&mut self, mut call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
-        let batch = Arc::clone(&call.batch);
         let configured = Arc::clone(&self.configured);
         let _running = configured.ticker().run();
         let (mut row, mut emitted) = (0, 0);
-        while row < batch.len() as u32 {
-            match self.run(&mut call, &batch, row, &mut emitted) {
-                Ok(next) => row = next,
+        loop {
+            let (back, progress) = self.run(call, row, &mut emitted);
+            call = back;
+            match progress {
+                Ok(Progress::Done) => return (call, Ok(())),
+                Ok(Progress::Broken(next)) => row = next,
                 Err(error) => return (call, Err(error)),
             }
         }
-        (call, Ok(()))
     }
 }
 
-/// Undoes what a record staged and refuses it.
-fn refuse(call: &mut Call, mark: u32, row: u32, reason: &str) -> Result<(), CallError> {
-    call.undo_to(mark).and_then(|()| call.reject(row, reason)).map_err(CallError::from)
+fn lost() -> CallError {
+    CallError::Host("the call was lost inside its operator".to_owned())
 }
 
 /// The reason of a rejection.
@@ -130,29 +111,67 @@ fn reason(error: CallError) -> String {
 }
 
 impl Instance {
-    fn record<'b>(
+    /// Processes rows one by one; the call is in the store meanwhile.
+    fn records(
         &mut self,
-        process: &Process<'b>,
-        call: &mut Box<Call>,
-        batch: &'b RecordBatch,
-        row: u32,
+        batch: &RecordBatch,
+        first: u32,
         limit_ms: u64,
-    ) -> Outcome {
+        emitted: &mut u64,
+    ) -> Result<Progress, CallError> {
         let store = &mut self.store;
-        let host = store.data_mut();
-        host.record.row = row;
-        host.begin(std::mem::take(call));
-        store.set_epoch_deadline(ticks(limit_ms));
-        let time = batch.timestamps_ms.get(row as usize).copied().unwrap_or_default();
-        let returned = process.call(&mut *store, (batch.keys.get(row), batch.values.get(row), time));
-        match store.data_mut().end() {
-            Some(back) => *call = back,
-            None => return Outcome::Failed(CallError::Host("the call was lost inside its operator".to_owned())),
+        let process: Process<'_> = self.process.typed(&*store).map_err(|error| CallError::Host(error.to_string()))?;
+        for row in first..batch.len() as u32 {
+            let before = store.data_mut().begin_record(row, *emitted).ok_or_else(lost)?;
+            store.set_epoch_deadline(ticks(limit_ms));
+            let time_ms = batch.timestamps_ms.get(row as usize).copied().unwrap_or_default();
+            let returned = process.call(&mut *store, (batch.keys.get(row), batch.values.get(row), time_ms));
+            let (refusal, broken) = match returned {
+                Ok((Ok(()),)) => {
+                    *emitted += store.data_mut().keep_record(before.output_bytes).ok_or_else(lost)?;
+                    continue;
+                }
+                Ok((Err(reason),)) => (reason, false),
+                Err(error) => match outcome::call_error(&error, &store.data().log, limit_ms) {
+                    error @ (CallError::Stop(_) | CallError::Host(_)) => return Err(error),
+                    error => (reason(error), true),
+                },
+            };
+            let call = store.data_mut().call().map_err(|_| lost())?;
+            call.undo_to(before.mark).and_then(|()| call.reject(row, &refusal)).map_err(CallError::from)?;
+            if broken {
+                return Ok(Progress::Broken(row + 1));
+            }
         }
-        match returned {
-            Ok((Ok(()),)) => Outcome::Done,
-            Ok((Err(reason),)) => Outcome::Rejected(reason),
-            Err(error) => Outcome::Failed(outcome::call_error(&error, &store.data().log, limit_ms)),
-        }
+        Ok(Progress::Done)
+    }
+}
+
+/// Where a record began.
+struct Before {
+    mark: u32,
+    output_bytes: u64,
+}
+
+impl Host {
+    /// Gets ready for a record. The limit of outputs is for each record; once the batch is full, none is left.
+    fn begin_record(&mut self, row: u32, emitted: u64) -> Option<Before> {
+        self.record.row = row;
+        self.log.begin_call();
+        let call = self.call().ok()?;
+        let mark = call.mark_staged();
+        let bytes_max = call.rules.limits.output_bytes_max;
+        let full = emitted > bytes_max.saturating_mul(BATCH_OUTPUTS_FACTOR);
+        let output_bytes = if full { bytes_max } else { 0 };
+        call.staged.output_bytes = output_bytes;
+        self.grant_budget();
+        Some(Before { mark, output_bytes })
+    }
+
+    /// Merges what a record did, and tells how many bytes it emitted.
+    fn keep_record(&mut self, output_bytes_before: u64) -> Option<u64> {
+        let call = self.call().ok()?;
+        call.apply_state();
+        Some(call.staged.output_bytes - output_bytes_before)
     }
 }

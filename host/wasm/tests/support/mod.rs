@@ -167,6 +167,11 @@ impl Driver {
         self.operator = self.factory.instantiate().unwrap();
     }
 
+    /// Keys whose state has changed.
+    pub fn changed_keys(&self) -> usize {
+        self.call.as_ref().unwrap().state.dirty_count()
+    }
+
     pub fn process(&mut self, records: &[Input]) -> Result<Effects, CallError> {
         let mut batch = RecordBatch::default();
         for (row, record) in records.iter().enumerate() {
