@@ -166,3 +166,38 @@ impl Sink for FileSink {
         self.cut_to(committed_length).map_err(self.named())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use millstream_model::record::Origin;
+
+    #[test]
+    fn after_a_failed_write_nothing_is_written_until_recovered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.txt");
+        let settings = FileSinkSettings { sink_id: "out".to_owned(), path: path.clone(), format: SinkFormat::Lines };
+        let mut sink = FileSink::open(settings).unwrap();
+        sink.recover(0).unwrap();
+        let mut batch = RecordBatch::default();
+        batch.push(None, Some(b"one"), 0, Origin::default());
+        sink.write(&batch).unwrap();
+        let committed = sink.prepare().unwrap();
+
+        // A file that was opened for reading stands for a disk that is full.
+        let writable = std::mem::replace(&mut sink.file, File::open(&path).unwrap());
+        sink.write(&batch).unwrap();
+        let error = sink.prepare().unwrap_err().to_string();
+        assert!(error.contains("cannot write to"), "{error}");
+        sink.file = writable;
+        for error in [sink.write(&batch).unwrap_err(), sink.prepare().unwrap_err()] {
+            assert!(error.reason.contains("must not be written any more after `cannot write to"), "{error}");
+        }
+        sink.recover(committed).unwrap();
+        sink.write(&batch).unwrap();
+        assert_eq!(sink.prepare().unwrap(), 8);
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\none\n");
+    }
+}

@@ -81,8 +81,10 @@ impl FileSource {
             partitions.push(Partition::new(path));
             progress.push(at_start(index, number));
         }
+        // So that the first turn is the first file's.
+        let at = partitions.len().saturating_sub(1);
         let (block, found) = (Block::default(), Found::default());
-        Self { settings, files, clock, partitions, progress, at: 0, block, found }
+        Self { settings, files, clock, partitions, progress, at, block, found }
     }
 
     /// Takes lines of the block as records.

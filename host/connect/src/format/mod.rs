@@ -52,6 +52,11 @@ impl LineFormat {
         found.timestamp_ms = None;
         found.is_complete = true;
         let Self::JsonLines { key, timestamp } = self else { return };
+        // What is not UTF-8 is not JSON.
+        let Ok(line) = std::str::from_utf8(line) else {
+            found.is_complete = key.is_none() && timestamp.is_none();
+            return;
+        };
         if let Some(pointer) = key {
             match pointer.bytes(line, &mut found.key) {
                 Some(has_key) => found.has_key = has_key,
