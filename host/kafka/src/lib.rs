@@ -1,1 +1,24 @@
+#![doc = include_str!("../README.md")]
 
+mod client;
+mod cluster;
+mod connections;
+mod consumer;
+mod error;
+mod log;
+mod metadata;
+mod names;
+mod producer;
+mod properties;
+mod reader;
+mod source;
+mod start;
+mod topic_id;
+
+pub use cluster::KafkaCluster;
+pub use error::KafkaError;
+pub use log::{KafkaLog, LogSettings, read_changelog, read_commits};
+pub use names::{CHANGELOG_PARTITIONS, changelog_topic, commits_topic};
+pub use properties::Properties;
+pub use source::{KafkaSource, SourceSettings};
+pub use start::{OnDataLoss, Start};

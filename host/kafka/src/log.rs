@@ -1,0 +1,278 @@
+use crate::names::{changelog_topic, commits_topic};
+use crate::producer::{Outgoing, Producer};
+use crate::properties::Properties;
+use crate::reader::read_topic;
+use crate::{metadata, names};
+use millstream_engine::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, TransactionLog};
+use millstream_model::cell;
+use millstream_model::ids::SinkIndex;
+use millstream_model::key_group::murmur2;
+use millstream_model::record::RecordBatch;
+use std::time::{Duration, Instant};
+
+/// How long one attempt at taking over the transactional id may take, in milliseconds.
+const INIT_MS: u64 = 20_000;
+
+/// How long attempts are repeated.
+const INIT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a request for metadata may take, in milliseconds.
+const REQUEST_MS: u64 = 30_000;
+
+/// What a pipeline's log is made of.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The pipeline's id: names the internal topics and the transactional id.
+    pub id: String,
+    /// Number of the changelog topic.
+    pub changelog: u32,
+    /// Topic of each sink of the plan; `None` for sinks elsewhere.
+    pub sinks: Vec<Option<String>>,
+    /// How long a transaction may stay open, in milliseconds.
+    pub transaction_timeout_ms: u64,
+}
+
+/// The transactional log on Kafka.
+pub struct KafkaLog {
+    settings: LogSettings,
+    /// As given, for readers.
+    properties: Properties,
+    /// For the producer.
+    producing: Properties,
+    producer: Option<Producer>,
+    /// Partitions of the topics, in the order of the producer's.
+    partitions: Vec<i32>,
+    /// Position of each sink's topic among the producer's.
+    places: Vec<Option<usize>>,
+    /// Where the next batch of records without keys goes.
+    turn: u32,
+}
+
+/// Positions among the producer's topics.
+const COMMITS: usize = 0;
+const CHANGELOG: usize = 1;
+const SINKS: usize = 2;
+
+impl KafkaLog {
+    /// Prepares the log; `init` connects.
+    #[must_use]
+    pub fn new(properties: &Properties, settings: LogSettings) -> Self {
+        let timeout_ms = settings.transaction_timeout_ms;
+        let deliver_ms = (timeout_ms * 2 / 3).min(10_000).to_string();
+        let producing = properties
+            .or(&[
+                ("linger.ms", "5"),
+                ("batch.num.messages", "100000"),
+                ("batch.size", "1000000"),
+                ("queue.buffering.max.messages", "1000000"),
+                ("queue.buffering.max.kbytes", "262144"),
+                ("socket.timeout.ms", &deliver_ms),
+            ])
+            .with(&[
+                ("transactional.id", &settings.id),
+                ("enable.idempotence", "true"),
+                ("transaction.timeout.ms", &timeout_ms.to_string()),
+                ("message.timeout.ms", &deliver_ms),
+                ("delivery.report.only.error", "true"),
+                ("allow.auto.create.topics", "false"),
+            ]);
+        let mut next = SINKS;
+        let place = |topic: &Option<String>| {
+            topic.as_ref().map(|_| {
+                next += 1;
+                next - 1
+            })
+        };
+        let places = settings.sinks.iter().map(place).collect();
+        Self {
+            properties: properties.clone(),
+            producing,
+            producer: None,
+            partitions: Vec::new(),
+            places,
+            turn: 0,
+            settings,
+        }
+    }
+
+    fn producer(&self) -> Result<&Producer, LogError> {
+        self.producer.as_ref().ok_or_else(|| LogError {
+            kind: LogErrorKind::Unknown,
+            during: "writing".to_owned(),
+            reason: "there is no producer".to_owned(),
+        })
+    }
+
+    fn topics(&self) -> Vec<String> {
+        let own = [commits_topic(&self.settings.id), changelog_topic(&self.settings.id, self.settings.changelog)];
+        own.into_iter().chain(self.settings.sinks.iter().flatten().cloned()).collect()
+    }
+
+    fn try_init(&mut self) -> Result<(), LogError> {
+        let topics = self.topics();
+        let producer = Producer::new(&self.producing, &topics)?;
+        producer.init(INIT_MS)?;
+        let count = |topic: &String| {
+            metadata::partition_count(producer.client(), topic, REQUEST_MS).map_err(|reason| LogError {
+                kind: LogErrorKind::Unknown,
+                during: format!("looking up topic `{topic}`"),
+                reason,
+            })
+        };
+        self.partitions = topics.iter().map(count).collect::<Result<_, _>>()?;
+        self.producer = Some(producer);
+        Ok(())
+    }
+}
+
+/// Gives a producer up without waiting for it: closing it can take as long as its brokers like.
+fn abandon(producer: Producer) {
+    let closing = std::thread::Builder::new().name("abandoned-producer".to_owned());
+    if let Err(error) = closing.spawn(move || drop(producer)) {
+        tracing::warn!(%error, "a producer could not be closed");
+    }
+}
+
+impl TransactionLog for KafkaLog {
+    fn init(&mut self) -> Result<(), LogError> {
+        if let Some(producer) = self.producer.take() {
+            abandon(producer);
+        }
+        let started = Instant::now();
+        loop {
+            let Err(error) = self.try_init() else { return Ok(()) };
+            if error.kind == LogErrorKind::Fatal || started.elapsed() > INIT_PATIENCE {
+                return Err(error);
+            }
+            tracing::warn!(%error, "the transactional id could not be taken over yet");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn read_commits(&mut self) -> Result<Vec<(CommitsKey, Vec<u8>)>, LogError> {
+        read_commits(&self.properties, &self.settings.id)
+    }
+
+    fn begin(&mut self) -> Result<(), LogError> {
+        self.producer()?.begin()
+    }
+
+    fn produce_commits(&mut self, key: CommitsKey, value: &[u8]) -> Result<(), LogError> {
+        let record =
+            Outgoing { partition: 0, key: Some(key.as_bytes()), value: Some(value), timestamp_ms: -1, headers: None };
+        self.producer()?.produce(COMMITS, &record)
+    }
+
+    fn produce_outputs(&mut self, sink: SinkIndex, records: &RecordBatch) -> Result<(), LogError> {
+        let place = self.places.get(sink.at()).copied().flatten().unwrap_or(usize::MAX);
+        let partitions = self.partitions.get(place).copied().unwrap_or(1).max(1) as u32;
+        self.turn = self.turn.wrapping_add(1);
+        let unkeyed = (self.turn % partitions) as i32;
+        let producer = self.producer()?;
+        let has_headers = !records.headers.is_empty();
+        for row in 0..records.len() as u32 {
+            let key = records.keys.get(row);
+            let partition = key.map_or(unkeyed, |key| ((murmur2(key) & 0x7fff_ffff) % partitions) as i32);
+            let record = Outgoing {
+                partition,
+                key,
+                value: records.values.get(row),
+                timestamp_ms: records.timestamps_ms.get(row as usize).copied().unwrap_or(-1),
+                headers: has_headers.then_some((&records.headers, row)),
+            };
+            producer.produce(place, &record)?;
+        }
+        producer.serve(0);
+        producer.check_deliveries()
+    }
+
+    fn produce_changes(&mut self, changes: &ChangeSet) -> Result<(), LogError> {
+        let producer = self.producer()?;
+        for row in 0..changes.len() as u32 {
+            let key = changes.keys.get(row).unwrap_or_default();
+            let record = Outgoing {
+                partition: names::changelog_partition(key),
+                key: Some(key),
+                value: changes.values.get(row),
+                timestamp_ms: -1,
+                headers: None,
+            };
+            producer.produce(CHANGELOG, &record)?;
+        }
+        producer.serve(0);
+        producer.check_deliveries()
+    }
+
+    fn flush(&mut self) -> Result<(), LogError> {
+        fail::fail_point!("mid_flush");
+        self.producer()?.flush()
+    }
+
+    fn end(&mut self) -> Result<(), LogError> {
+        let wait_ms = self.settings.transaction_timeout_ms;
+        let ended = self.producer()?.end(wait_ms);
+        // A crash here leaves a commit that nobody was told of.
+        fail::fail_point!("end_txn_unknown");
+        ended
+    }
+
+    fn connections_lost(&self) -> u64 {
+        self.producer.as_ref().map_or(0, Producer::connections_lost)
+    }
+
+    fn read_changes(&mut self, visit: &mut dyn FnMut(&ChangeSet) -> Result<(), LogError>) -> Result<(), LogError> {
+        let topic = changelog_topic(&self.settings.id, self.settings.changelog);
+        read_changelog(&self.properties, &topic, visit)
+    }
+}
+
+/// Shows the committed cells of a changelog topic in batches, later ones of a key after earlier ones.
+///
+/// # Errors
+/// When the end is not reached, or `visit` fails.
+pub fn read_changelog(
+    properties: &Properties,
+    topic: &str,
+    visit: &mut dyn FnMut(&ChangeSet) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let set = std::cell::RefCell::new(ChangeSet::default());
+    let show = |message: &crate::consumer::Message<'_>| {
+        if let Some(key) = message.key().filter(|key| cell::read_key(key).is_some()) {
+            let mut set = set.borrow_mut();
+            set.keys.push(Some(key));
+            set.values.push(message.value());
+        }
+    };
+    let after = || {
+        let taken = set.take();
+        if taken.is_empty() { Ok(()) } else { visit(&taken) }
+    };
+    read_topic(properties, topic, show, after)
+}
+
+/// The committed records of a pipeline's commits topic, in order of their offsets. Fences nobody.
+///
+/// # Errors
+/// When the end is not reached, or a record has a key that is not Millstream's.
+pub fn read_commits(properties: &Properties, id: &str) -> Result<Vec<(CommitsKey, Vec<u8>)>, LogError> {
+    let topic = commits_topic(id);
+    let mut entries = Vec::new();
+    let mut foreign = None;
+    let show = |message: &crate::consumer::Message<'_>| {
+        let key = message.key().unwrap_or_default();
+        let known = [CommitsKey::Open, CommitsKey::Begin, CommitsKey::Commit];
+        match (known.into_iter().find(|known| known.as_bytes() == key), message.value()) {
+            (Some(key), Some(value)) => entries.push((key, value.to_vec())),
+            _ => foreign = Some(message.offset()),
+        }
+    };
+    read_topic(properties, &topic, show, || Ok(()))?;
+    match foreign {
+        None => Ok(entries),
+        Some(offset) => Err(LogError {
+            kind: LogErrorKind::Fatal,
+            during: format!("reading topic `{topic}`"),
+            reason: format!("the record at offset {offset} was not written by Millstream; the topic must be its alone"),
+        }),
+    }
+}

@@ -1,0 +1,101 @@
+//! Reads a whole topic, committed records only, up to where it ends now.
+
+use crate::client::{Client, ClientKind};
+use crate::consumer::{Consumer, Event, Message};
+use crate::metadata;
+use crate::properties::Properties;
+use millstream_engine::ports::{LogError, LogErrorKind};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a request may take, in milliseconds.
+const REQUEST_MS: u64 = 30_000;
+
+/// How long nothing may move before reading gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long one wait for records takes, in milliseconds.
+const WAIT_MS: u64 = 100;
+
+/// Records taken at a time.
+const TAKE: usize = 4_096;
+
+/// Shows every committed record of a topic up to the high watermark at the start of the call; `after` is called after every batch of them.
+///
+/// # Errors
+/// When the end is not reached, or `after` fails.
+pub(crate) fn read_topic(
+    properties: &Properties,
+    topic: &str,
+    mut show: impl FnMut(&Message<'_>),
+    mut after: impl FnMut() -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let failed =
+        |reason: String| LogError { kind: LogErrorKind::Unknown, during: format!("reading topic `{topic}`"), reason };
+    let base = [
+        ("group.id", "millstream-reader"),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "earliest"),
+    ];
+    // A read_committed client is told the last stable offset where an uncommitted one is told the high watermark.
+    let watcher = properties.with(&base).with(&[("isolation.level", "read_uncommitted")]);
+    let watcher = Client::new(&watcher, ClientKind::Consumer)?;
+    let partitions = metadata::partition_count(&watcher, topic, REQUEST_MS).map_err(failed)?;
+    let mut open = BTreeMap::new();
+    for partition in 0..partitions {
+        let (low, high) = watcher.watermarks(topic, partition, REQUEST_MS as i32).map_err(failed)?;
+        if low < high {
+            open.insert(partition, high);
+        }
+    }
+    if open.is_empty() {
+        return Ok(());
+    }
+    let reader = properties
+        .or(&[("fetch.queue.backoff.ms", "2"), ("fetch.wait.max.ms", "50")])
+        .with(&base)
+        .with(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")]);
+    let mut consumer = Consumer::new(&reader, topic)?;
+    consumer.assign(open.keys().map(|partition| (*partition, BEGINNING))).map_err(failed)?;
+    let mut moved = Instant::now();
+    let mut stable = BTreeMap::new();
+    while !open.is_empty() {
+        let mut trouble = None;
+        consumer.take(WAIT_MS, TAKE, |event| match event {
+            Event::Record(message) => {
+                moved = Instant::now();
+                let is_open = open.get(&message.partition()).is_some_and(|high| message.offset() < *high);
+                if is_open {
+                    show(&message);
+                }
+                if open.get(&message.partition()).is_some_and(|high| message.offset() + 1 >= *high) {
+                    open.remove(&message.partition());
+                }
+            }
+            Event::End { partition, next } => {
+                if open.get(&partition).is_some_and(|high| next >= *high) {
+                    open.remove(&partition);
+                    moved = Instant::now();
+                } else if stable.insert(partition, next) != Some(next) {
+                    moved = Instant::now();
+                }
+            }
+            Event::Failed { text, .. } => trouble = Some(text),
+        });
+        after()?;
+        if moved.elapsed() > PATIENCE {
+            let (partition, high) = open.first_key_value().map_or((0, 0), |(partition, high)| (*partition, *high));
+            let stable = stable.get(&partition).copied().unwrap_or(-1);
+            return Err(failed(format!(
+                "partition {partition} stands at offset {stable} and ends at {high}{}: a transaction holds it open; \
+                 `kafka-transactions.sh find-hanging` names its producer",
+                trouble.map(|text| format!(" ({text})")).unwrap_or_default()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// librdkafka's number for the first offset (`RD_KAFKA_OFFSET_BEGINNING`).
+const BEGINNING: i64 = -2;
