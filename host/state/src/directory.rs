@@ -1,12 +1,26 @@
-use millstream_engine::ports::StateError;
+use crate::error::Error;
+use crate::identity::Identity;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+/// Longest path a Unix socket can be bound to, in bytes, on every system that is supported.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
 /// The directory of a pipeline: `<state.dir>/<id>`. While this value lives no other process can have it.
+///
+/// | Entry | What |
+/// |---|---|
+/// | `lock` | locked by the process that runs the pipeline; holds its process id, for people |
+/// | `identity.json` | the pipeline and the Kafka cluster that the directory belongs to |
+/// | `db/` | the store |
+/// | `checkpoints/` | checkpoints, where the pipeline file names no other place |
+/// | `staging/` | a checkpoint on its way; emptied at the start |
+/// | `control.sock` | where the running process listens |
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
+    id: String,
     /// Locked; the lock goes with the process, however it ends.
     _lock: File,
 }
@@ -15,37 +29,37 @@ impl StateDir {
     /// Takes the directory of pipeline `id`, made if it is not there.
     ///
     /// # Errors
-    /// When another process has it, when it belongs to another pipeline, or cannot be used.
-    pub fn take(base: &Path, id: &str) -> Result<Self, StateError> {
+    /// When another process has it, when it belongs to another pipeline, or cannot be used. Nothing was changed then.
+    pub fn take(base: &Path, id: &str) -> Result<Self, Error> {
         let path = base.join(id);
-        let error = |reason: String| StateError { path: path.display().to_string(), reason };
-        std::fs::create_dir_all(&path).map_err(|cause| {
-            error(format!("the directory cannot be made: {cause}; set `state.dir` to one that can be written"))
-        })?;
-        let lock_path = path.join("lock");
-        let mut lock =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(
-                |cause| error(format!("`lock` cannot be opened: {cause}; set `state.dir` to one that can be written")),
-            )?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let _ = lock.read_to_string(&mut pid);
-                let pid = if pid.trim().is_empty() { "unknown" } else { pid.trim() };
-                return Err(error(format!(
-                    "pipeline `{id}` is already running as process {pid}: end that process first, or give this pipeline another `id`"
-                )));
-            }
-            Err(TryLockError::Error(cause)) => {
-                return Err(error(format!(
-                    "`lock` cannot be locked: {cause}; network file systems without locks will not do"
-                )));
-            }
-        }
-        let noted = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
-        noted.map_err(|cause| error(format!("`lock` cannot be written: {cause}")))?;
-        Ok(Self { path, _lock: lock })
+        check_path(&path, id)?;
+        std::fs::create_dir_all(&path).map_err(|cause| Error::disk("make directory", &path, &cause))?;
+        let lock = lock(&path, id)?;
+        let directory = Self { path, id: id.to_owned(), _lock: lock };
+        Identity::check_pipeline(&directory.path, id)?;
+        directory.empty_staging()?;
+        Ok(directory)
+    }
+
+    /// Ties the directory to a Kafka cluster, the first time it is called; later the cluster must be the same.
+    ///
+    /// # Errors
+    /// When the directory's state came from another cluster.
+    pub fn check_cluster(&self, cluster_id: &str) -> Result<(), Error> {
+        Identity::check_cluster(&self.path, &self.id, cluster_id)
+    }
+
+    /// Removes the store and what the directory knows of the cluster, so that the pipeline can begin a history of its own. Checkpoints stay.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn reset(&self) -> Result<(), Error> {
+        remove_directory(&self.store())?;
+        Identity::write(&self.path, &Identity::new(&self.id))
+    }
+
+    fn empty_staging(&self) -> Result<(), Error> {
+        remove_directory(&self.staging())
     }
 
     /// The directory.
@@ -65,6 +79,18 @@ impl StateDir {
     pub fn socket(&self) -> PathBuf {
         socket_path(&self.path)
     }
+
+    /// Where checkpoints lie if the pipeline file names no other place.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        checkpoints_path(&self.path)
+    }
+
+    /// Where a checkpoint is on its way; on the same file system as the store.
+    #[must_use]
+    pub fn staging(&self) -> PathBuf {
+        self.path.join("staging")
+    }
 }
 
 /// Where the store of a pipeline's directory lies.
@@ -77,4 +103,67 @@ pub fn store_path(directory: &Path) -> PathBuf {
 #[must_use]
 pub fn socket_path(directory: &Path) -> PathBuf {
     directory.join("control.sock")
+}
+
+/// Where the checkpoints of a pipeline's directory lie.
+#[must_use]
+pub fn checkpoints_path(directory: &Path) -> PathBuf {
+    directory.join("checkpoints")
+}
+
+fn check_path(path: &Path, id: &str) -> Result<(), Error> {
+    let refuse = |reason: String| Err(Error::Path { path: path.display().to_string(), reason });
+    if id.is_empty() || id.contains(['/', '\\', '\0']) || id == "." || id == ".." {
+        return refuse(format!("pipeline id `{id}` is no name of a directory: change `id`"));
+    }
+    let length = socket_path(path).as_os_str().len();
+    if length > SOCKET_PATH_BYTES_MAX {
+        return refuse(format!(
+            "with `control.sock` the path has {length} bytes, a socket's may have {SOCKET_PATH_BYTES_MAX}: set `state.dir` to a shorter one"
+        ));
+    }
+    Ok(())
+}
+
+fn lock(path: &Path, id: &str) -> Result<File, Error> {
+    let lock_path = path.join("lock");
+    let mut lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&lock_path)
+        .map_err(|cause| Error::disk("open", &lock_path, &cause))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::Running { id: id.to_owned(), pid: holder(&mut lock), path: path.display().to_string() });
+        }
+        Err(TryLockError::Error(cause)) => return Err(Error::disk("lock", &lock_path, &cause)),
+    }
+    let noted = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
+    noted.map_err(|cause| Error::disk("write", &lock_path, &cause))?;
+    Ok(lock)
+}
+
+/// Who holds the lock, as it wrote there itself.
+fn holder(lock: &mut File) -> String {
+    let mut pid = String::new();
+    match lock.read_to_string(&mut pid) {
+        Ok(_) if !pid.trim().is_empty() => pid.trim().to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// Removes a directory and all in it, if it is there.
+pub(crate) fn remove_directory(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(Error::disk("remove", path, &cause)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes what was made or renamed in a directory last.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(|cause| Error::disk("sync", path, &cause))
 }

@@ -1,36 +1,51 @@
 //! How RocksDB is set up: see docs/decisions/0010-rocksdb.md for what was measured.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, DataBlockIndexType, Options};
+use rocksdb::{
+    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, DataBlockIndexType, InfoLogger, LogLevel, Options,
+};
 
-/// Options of the column families.
-pub(crate) struct Families {
-    pub(crate) cells: Options,
-    pub(crate) meta: Options,
+/// Of the memory, this share is for writes that are not in files yet; the rest is for blocks.
+const BUFFERS_SHARE: (u64, u64) = (1, 2);
+
+/// Below this RocksDB writes a file for every few cells.
+const BUFFERS_BYTES_MIN: usize = 4 << 20;
+
+fn share(memory_bytes: u64, (of, all): (u64, u64)) -> usize {
+    usize::try_from(memory_bytes / all * of).unwrap_or(usize::MAX).max(BUFFERS_BYTES_MIN)
 }
 
-/// Half of the memory is for memtables, half for blocks.
-fn buffers_bytes(memory_bytes: u64) -> usize {
-    usize::try_from(memory_bytes / 2).unwrap_or(usize::MAX).max(4 << 20)
-}
-
+/// Options of the whole database.
 pub(crate) fn database(memory_bytes: u64) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
-    options.set_db_write_buffer_size(buffers_bytes(memory_bytes));
+    options.set_db_write_buffer_size(share(memory_bytes, BUFFERS_SHARE));
     options.set_max_background_jobs(2);
     // A torn tail of the log is what a crash leaves; anything else is damage and must not be passed over.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_track_and_verify_wals_in_manifest(true);
     options.set_paranoid_checks(true);
+    // Cells and facts reach the files together, so that whatever a lost piece of RocksDB's own manifest takes away, `applied` goes with its cells.
+    options.set_atomic_flush(true);
     options.set_keep_log_file_num(4);
     options.set_max_open_files(512);
     options.set_max_total_wal_size(memory_bytes.max(64 << 20));
     options
 }
 
-pub(crate) fn families(memory_bytes: u64) -> Families {
-    let buffers_bytes = buffers_bytes(memory_bytes);
-    let cache = Cache::new_lru_cache(usize::try_from(memory_bytes / 2).unwrap_or(usize::MAX).max(4 << 20));
+/// Options of a database that is only looked at: everything it needs is open before the process that writes can remove it, and nothing is written beside it.
+pub(crate) fn read_only() -> Options {
+    let mut options = Options::default();
+    options.set_max_open_files(-1);
+    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
+    options
+}
+
+/// Options of the cells.
+pub(crate) fn cells(memory_bytes: u64) -> Options {
+    let buffers_bytes = share(memory_bytes, BUFFERS_SHARE);
+    let cache_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX).saturating_sub(buffers_bytes);
+    let cache = Cache::new_lru_cache(cache_bytes.max(BUFFERS_BYTES_MIN));
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&cache);
     table.set_block_size(16 << 10);
@@ -46,7 +61,12 @@ pub(crate) fn families(memory_bytes: u64) -> Families {
     cells.set_write_buffer_size((buffers_bytes / 3).clamp(2 << 20, 64 << 20));
     cells.set_max_write_buffer_number(3);
     cells.set_level_compaction_dynamic_level_bytes(true);
-    let mut meta = Options::default();
-    meta.set_write_buffer_size(1 << 20);
-    Families { cells, meta }
+    cells
+}
+
+/// Options of the facts: a few small ones.
+pub(crate) fn facts() -> Options {
+    let mut facts = Options::default();
+    facts.set_write_buffer_size(1 << 20);
+    facts
 }

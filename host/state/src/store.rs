@@ -1,8 +1,15 @@
-use crate::options;
+use crate::batch::{Batch, FamilyNumber};
+use crate::error::Error;
+use crate::sizes::StoreSizes;
+use crate::{faults, options};
 use millstream_engine::ports::{ChangeSet, Meta, StateBackend, StateError};
 use millstream_model::column::BytesColumn;
-use rocksdb::{ColumnFamily, DB, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, Direction, IteratorMode, ReadOptions, WriteOptions,
+};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The cells.
 const CELLS: &str = "cells";
@@ -10,35 +17,79 @@ const CELLS: &str = "cells";
 /// Facts beside the cells.
 const META: &str = "meta";
 
+/// Beyond every key of a cell: key groups end far below.
+const END: [u8; 8] = [0xff; 8];
+
+/// Attempts at opening a store for reading beside a process that may remove files meanwhile.
+const READ_ONLY_ATTEMPTS: u32 = 5;
+
 /// Keyed state in RocksDB: one database with a column family of cells and one of facts. What is written is exactly the fold of all commits up to `applied`;
 /// nothing of an undecided epoch ever gets here.
 pub struct RocksStore {
     db: DB,
     path: PathBuf,
+    cells: FamilyNumber,
+    facts: FamilyNumber,
+    /// No cell was ever written, or all were removed: reads need not look. Cleared before the first cell is written.
+    is_empty: AtomicBool,
 }
 
 impl RocksStore {
     /// Opens the store in a directory, made if it is not there, with about `memory_bytes` for its caches and buffers.
     ///
     /// # Errors
-    /// When the directory cannot be used or what lies there is damaged.
+    /// When the directory cannot be used or what lies there is damaged; nothing was changed then.
     pub fn open(path: &Path, memory_bytes: u64) -> Result<Self, StateError> {
-        let families = options::families(memory_bytes);
-        let cells = rocksdb::ColumnFamilyDescriptor::new(CELLS, families.cells);
-        let meta = rocksdb::ColumnFamilyDescriptor::new(META, families.meta);
-        let db = DB::open_cf_descriptors(&options::database(memory_bytes), path, [cells, meta])
-            .map_err(|error| open_error(path, &error))?;
-        Ok(Self { db, path: path.to_owned() })
+        refuse_headless(path)?;
+        std::fs::create_dir_all(path).map_err(|cause| Error::disk("make directory", path, &cause))?;
+        let cells = ColumnFamilyDescriptor::new(CELLS, options::cells(memory_bytes));
+        let meta = ColumnFamilyDescriptor::new(META, options::facts());
+        let db = DB::open_cf_descriptors(&options::database(memory_bytes), path, [cells, meta]);
+        Self::opened(db.map_err(|error| faults::failed(path, "cannot be opened", &error))?, path)
     }
 
-    /// Opens a store for reading only, beside a process that may be writing: what it shows is from the moment of the opening.
+    /// Opens a store for reading only, also beside the process that writes it: what it shows is from the moment of the opening.
     ///
     /// # Errors
     /// When there is none, or it is damaged.
     pub fn open_read_only(path: &Path) -> Result<Self, StateError> {
-        let db = DB::open_cf_for_read_only(&rocksdb::Options::default(), path, [CELLS, META], false)
-            .map_err(|error| open_error(path, &error))?;
-        Ok(Self { db, path: path.to_owned() })
+        if !path.join("CURRENT").exists() {
+            return Err(StateError {
+                path: path.display().to_string(),
+                reason: "there is no store here: the pipeline has not run with this `state.dir`".to_owned(),
+            });
+        }
+        let mut attempt = 1;
+        loop {
+            match DB::open_cf_for_read_only(&options::read_only(), path, [CELLS, META], false) {
+                Ok(db) => return Self::opened(db, path),
+                Err(error) if attempt == READ_ONLY_ATTEMPTS => {
+                    return Err(faults::failed(path, "cannot be opened", &error));
+                }
+                Err(_) => attempt += 1,
+            }
+        }
+    }
+
+    fn opened(db: DB, path: &Path) -> Result<Self, StateError> {
+        let number = |name| {
+            let family = db
+                .cf_handle(name)
+                .ok_or_else(|| faults::damaged(path, &format!("column family `{name}` is missing")))?;
+            FamilyNumber::of(family).ok_or_else(|| StateError {
+                path: path.display().to_string(),
+                reason: "this build of RocksDB has another layout of write batches: build Millstream with the RocksDB its Cargo.lock names".to_owned(),
+            })
+        };
+        let (cells, facts) = (number(CELLS)?, number(META)?);
+        let store = Self { db, path: path.to_owned(), cells, facts, is_empty: AtomicBool::new(false) };
+        let mut is_empty = true;
+        store.scan(&[], None, &mut |_, _| {
+            is_empty = false;
+            false
+        })?;
+        store.is_empty.store(is_empty, Ordering::Release);
+        Ok(store)
     }
 
     /// The directory.
@@ -47,55 +98,47 @@ impl RocksStore {
         &self.path
     }
 
-    pub(crate) fn database(&self) -> &DB {
-        &self.db
+    /// What the store takes.
+    #[must_use]
+    pub fn sizes(&self) -> StoreSizes {
+        let Ok(cells) = self.family(CELLS) else { return StoreSizes::default() };
+        StoreSizes::read(|name| self.db.property_int_value_cf(cells, name).ok().flatten())
     }
 
-    /// Sizes, by RocksDB's names, for people.
-    #[must_use]
-    pub fn sizes(&self) -> Vec<(&'static str, u64)> {
-        const NAMES: [&str; 4] = [
-            "rocksdb.estimate-num-keys",
-            "rocksdb.live-sst-files-size",
-            "rocksdb.cur-size-all-mem-tables",
-            "rocksdb.block-cache-usage",
-        ];
-        let Ok(cells) = self.family(CELLS) else { return Vec::new() };
-        let size = |name| Some((name, self.db.property_int_value_cf(cells, name).ok()??));
-        NAMES.into_iter().filter_map(size).collect()
+    /// Puts hard links to the store's files into a directory, which must not exist: the store as it is now, all writes included.
+    pub(crate) fn link_into(&self, directory: &Path) -> Result<(), StateError> {
+        let linked = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(directory));
+        linked.map_err(|error| self.failed("linking a checkpoint", &error))
     }
 
     fn family(&self, name: &str) -> Result<&ColumnFamily, StateError> {
-        self.db.cf_handle(name).ok_or_else(|| self.error(format!("column family `{name}` is missing: {DAMAGED}")))
-    }
-
-    fn error(&self, reason: String) -> StateError {
-        StateError { path: self.path.display().to_string(), reason }
+        self.db
+            .cf_handle(name)
+            .ok_or_else(|| faults::damaged(&self.path, &format!("column family `{name}` is missing")))
     }
 
     fn failed(&self, doing: &str, error: &rocksdb::Error) -> StateError {
-        self.error(format!("{doing}: {error}; {}", advice(error)))
+        faults::failed(&self.path, doing, error)
+    }
+
+    fn commit(&self, batch: Batch, sync: bool, doing: &str) -> Result<(), StateError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.db.write_opt(batch.into_rocksdb(), &options).map_err(|error| self.failed(doing, &error))
     }
 }
 
-/// What to do about a damaged store.
-const DAMAGED: &str = "the store is damaged; nothing was changed. Move the directory away and start again: the state is restored from the changelog, \
-    or with `run --from-checkpoint` where there is none";
-
-fn advice(error: &rocksdb::Error) -> &'static str {
-    match error.kind() {
-        rocksdb::ErrorKind::Corruption | rocksdb::ErrorKind::InvalidArgument => DAMAGED,
-        rocksdb::ErrorKind::IOError if error.as_ref().contains("No space left") => {
-            "free some space and start again: nothing that was committed is lost"
-        }
-        rocksdb::ErrorKind::IOError if error.as_ref().contains("No such file") => DAMAGED,
-        rocksdb::ErrorKind::IOError => "check the disk and the permissions of the directory, and start again",
-        _ => "start again; nothing that was committed is lost",
+/// RocksDB takes a directory without `CURRENT` for a new database and would begin from nothing.
+fn refuse_headless(path: &Path) -> Result<(), StateError> {
+    if path.join("CURRENT").exists() {
+        return Ok(());
     }
-}
-
-fn open_error(path: &Path, error: &rocksdb::Error) -> StateError {
-    StateError { path: path.display().to_string(), reason: format!("cannot be opened: {error}; {}", advice(error)) }
+    let Ok(entries) = std::fs::read_dir(path) else { return Ok(()) };
+    let is_ours = |name: &str| name.starts_with("MANIFEST-") || name.ends_with(".sst");
+    if entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
+        return Err(faults::damaged(path, "file `CURRENT` is missing"));
+    }
+    Ok(())
 }
 
 fn meta_key(name: Meta) -> &'static [u8] {
@@ -108,15 +151,18 @@ fn meta_key(name: Meta) -> &'static [u8] {
 
 impl StateBackend for RocksStore {
     fn read(&self, keys: &BytesColumn, values: &mut BytesColumn) -> Result<(), StateError> {
+        if self.is_empty.load(Ordering::Acquire) {
+            (0..keys.len()).for_each(|_| values.push(None));
+            return Ok(());
+        }
         let cells = self.family(CELLS)?;
-        let mut order: Vec<u32> = (0..keys.len() as u32).collect();
         // Neighbours in the store are looked up together.
-        order.sort_unstable_by(|a, b| keys.get(*a).cmp(&keys.get(*b)));
-        let sorted = order.iter().map(|row| keys.get(*row).unwrap_or_default());
-        let sorted: Vec<&[u8]> = sorted.collect();
-        let mut found: Vec<Option<rocksdb::DBPinnableSlice<'_>>> = Vec::new();
+        let mut order: Vec<(&[u8], u32)> = keys.iter().map(Option::unwrap_or_default).zip(0..).collect();
+        order.sort_unstable();
+        let mut found: Vec<Option<DBPinnableSlice<'_>>> = Vec::new();
         found.resize_with(order.len(), || None);
-        for (row, value) in order.iter().zip(self.db.batched_multi_get_cf(cells, sorted, true)) {
+        let sorted = order.iter().map(|(key, _)| *key);
+        for ((_, row), value) in order.iter().zip(self.db.batched_multi_get_cf(cells, sorted, true)) {
             let value = value.map_err(|error| self.failed("reading", &error))?;
             if let Some(place) = found.get_mut(*row as usize) {
                 *place = value;
@@ -135,19 +181,14 @@ impl StateBackend for RocksStore {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StateError> {
         let cells = self.family(CELLS)?;
-        let mut options = ReadOptions::default();
-        options.set_total_order_seek(true);
-        let from = after.unwrap_or(prefix);
-        let start = IteratorMode::From(from, rocksdb::Direction::Forward);
-        for cell in self.db.iterator_cf_opt(cells, options, start) {
+        let from = after.map_or(prefix, |after| after.max(prefix));
+        let start = IteratorMode::From(from, Direction::Forward);
+        for cell in self.db.iterator_cf_opt(cells, ReadOptions::default(), start) {
             let (key, value) = cell.map_err(|error| self.failed("scanning", &error))?;
             if !key.starts_with(prefix) {
                 break;
             }
-            if after == Some(&*key) {
-                continue;
-            }
-            if !visit(&key, &value) {
+            if after != Some(&*key) && !visit(&key, &value) {
                 break;
             }
         }
@@ -155,20 +196,21 @@ impl StateBackend for RocksStore {
     }
 
     fn write(&self, changes: &[ChangeSet], meta: &[(Meta, Option<&[u8]>)], sync: bool) -> Result<(), StateError> {
-        let (cells, facts) = (self.family(CELLS)?, self.family(META)?);
-        let mut batch = WriteBatch::default();
+        let cells: usize = changes.iter().map(ChangeSet::len).sum();
+        let mut batch = Batch::new(changes.iter().map(ChangeSet::bytes_len).sum::<usize>() + cells * 6);
         for changes in changes {
-            put_sorted(&mut batch, cells, changes);
+            batch.put_sorted(self.cells, changes);
         }
         for (name, value) in meta {
             match value {
-                Some(value) => batch.put_cf(facts, meta_key(*name), value),
-                None => batch.delete_cf(facts, meta_key(*name)),
+                Some(value) => batch.put(self.facts, meta_key(*name), value),
+                None => batch.delete(self.facts, meta_key(*name)),
             }
         }
-        let mut options = WriteOptions::default();
-        options.set_sync(sync);
-        self.db.write_opt(batch, &options).map_err(|error| self.failed("writing", &error))
+        if cells > 0 {
+            self.is_empty.store(false, Ordering::Release);
+        }
+        self.commit(batch, sync, "writing")
     }
 
     fn meta(&self, name: Meta) -> Result<Option<Vec<u8>>, StateError> {
@@ -177,27 +219,21 @@ impl StateBackend for RocksStore {
     }
 
     fn clear(&self) -> Result<(), StateError> {
-        let (cells, facts) = (self.family(CELLS)?, self.family(META)?);
-        let mut batch = WriteBatch::default();
-        batch.delete_range_cf(cells, &[][..], &[0xff; 8][..]);
+        let cells = self.family(CELLS)?;
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.delete_range_cf(cells, &[][..], &END[..]);
+        let facts = self.family(META)?;
         for name in [Meta::Applied, Meta::Open, Meta::Restoring] {
             batch.delete_cf(facts, meta_key(name));
         }
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(batch, &options).map_err(|error| self.failed("emptying", &error))
-    }
-}
-
-/// Adds changes in the order of their keys, which the memtable takes faster. Of equal keys the last counts.
-fn put_sorted(batch: &mut WriteBatch, cells: &ColumnFamily, changes: &ChangeSet) {
-    let mut order: Vec<u32> = (0..changes.len() as u32).collect();
-    order.sort_by(|a, b| changes.keys.get(*a).cmp(&changes.keys.get(*b)));
-    for row in order {
-        let key = changes.keys.get(row).unwrap_or_default();
-        match changes.values.get(row) {
-            Some(value) => batch.put_cf(cells, key, value),
-            None => batch.delete_cf(cells, key),
-        }
+        let failed = |error| self.failed("emptying", &error);
+        self.db.write_opt(batch, &options).map_err(failed)?;
+        // From here on nothing is there; what follows gives the disk back and keeps reads from wading through what was removed.
+        self.db.delete_file_in_range_cf(cells, &[][..], &END[..]).map_err(failed)?;
+        self.db.compact_range_cf(cells, None::<&[u8]>, None::<&[u8]>);
+        self.is_empty.store(true, Ordering::Release);
+        Ok(())
     }
 }
