@@ -6,6 +6,7 @@ On a terminal the table is drawn in place, twice a second; otherwise it is print
 import json
 import os
 import select
+import signal
 import sys
 import time
 
@@ -65,7 +66,6 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(0)
+    # Ctrl-C ends the pipeline, which drains; what it still writes is shown.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(main())

@@ -46,6 +46,7 @@ fn killed_at_every_crash_point_of_a_commit() -> Result<()> {
         "mid_flush",
         "before_commit_record",
         "before_end_txn",
+        "end_txn_unknown",
         "before_apply",
         "mid_apply",
         "after_apply",

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use millstream_e2e::{
-    ApiKey, CountJob, CountJobOptions, Counts, Kafka, KafkaOptions, Millstream, MillstreamOptions, Proxy, Rule,
-    eventually, seed,
+    ApiKey, CountJob, CountJobOptions, Counts, CrashPoint, Kafka, KafkaOptions, Millstream, MillstreamOptions, Proxy,
+    Rule, eventually, seed,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
@@ -127,6 +127,28 @@ fn same_symptoms_with_opposite_truths_are_told_apart() -> Result<()> {
             run = job.start()?;
         }
     }
+    settle_and_verify(&mut job, &mut counts, &run)
+}
+
+/// Killed while it finds out what became of a commit; whoever comes next finds out again.
+#[test]
+fn killed_in_the_middle_of_a_resolve() -> Result<()> {
+    let network = Network::new(&[])?;
+    let mut job = network.job("resolve", "{ interval: 100ms }")?;
+    let mut counts = job.counts()?;
+    for lose_answer in [true, false, true] {
+        let crash = Some(CrashPoint::new("in_resolve")?);
+        let run = job.start_with(&MillstreamOptions { crash, ..MillstreamOptions::default() })?;
+        job.feed(keys(200))?;
+        job.settle(&mut counts, &run, LONG)?;
+        let rule = if lose_answer { Rule::response(ApiKey::END_TXN) } else { Rule::request(ApiKey::END_TXN) };
+        let hole = network.proxy.add(rule.lose().and_black_hole());
+        feed_until(&mut job, &run, || hole.hits() > 0)?;
+        let exit = run.wait(LONG)?;
+        assert!(exit.aborted(), "{:?} {:?}\n{}", exit.code, exit.signal, exit.stderr);
+        network.proxy.heal();
+    }
+    let run = job.start()?;
     settle_and_verify(&mut job, &mut counts, &run)
 }
 
