@@ -9,43 +9,48 @@ impl KeyedState {
     /// [`KeyedState::applied`] takes once the changes are in the store; until then the slots stay.
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
         let frozen = self.slots.epoch;
-        for (at, mask) in self.slots.take_dirty() {
-            let Some(key) = self.slots.slot(at).map(|slot| slot.key.clone()) else {
-                continue;
-            };
-            let key = key.get().unwrap_or_default();
-            let group = key_group(key);
-            for (state, column) in self.states.iter().enumerate() {
-                let state = state as u32;
-                if mask & (1 << state.min(31)) == 0 {
-                    continue;
-                }
-                let version = column.descriptor.version;
-                let mut change = |cell_key: &[u8], value: Option<&[u8]>| {
-                    changes.keys.push_with(|to| cell::write_key(to, column.space, group, key, cell_key));
-                    match value {
-                        Some(bytes) => changes.values.push_with(|to| cell::write_value(to, version, bytes)),
-                        None => changes.values.push(None),
-                    }
-                };
-                match column.descriptor.kind {
-                    StateKind::Value => {
-                        if let Some(held) = self.slots.value(at, state).filter(|held| !held.is_unknown()) {
-                            change(&[], held.get());
-                        }
-                    }
-                    StateKind::Map => {
-                        self.slots.with_entries(at, state, |entries| {
-                            for (map_key, entry) in entries.known.iter_mut().filter(|(_, entry)| entry.dirty) {
-                                entry.dirty = false;
-                                change(map_key, entry.value.as_deref());
-                            }
-                        });
-                    }
-                }
+        let mut dirty = std::mem::take(&mut self.slots.dirty);
+        self.slots.epoch += 1;
+        for block in dirty.chunks(BLOCK_SLOTS) {
+            self.slots.read_ahead_slots(block);
+            for &at in block {
+                self.freeze_slot(at, changes);
             }
         }
+        dirty.clear();
+        self.slots.dirty = dirty;
         frozen
+    }
+
+    fn freeze_slot(&mut self, at: u32, changes: &mut ChangeSet) {
+        let Some(slot) = self.slots.slot_mut(at) else {
+            return;
+        };
+        let mask = std::mem::take(&mut slot.dirty);
+        for (state, column) in self.states.iter().enumerate() {
+            let state = state as u32;
+            if mask & (1 << state.min(31)) == 0 {
+                continue;
+            }
+            let version = column.descriptor.version;
+            let mut change = |key: &[u8], cell_key: &[u8], value: Option<&[u8]>| {
+                changes.keys.push_with(|to| cell::write_key(to, column.space, key_group(key), key, cell_key));
+                match value {
+                    Some(bytes) => changes.values.push_with(|to| cell::write_value(to, version, bytes)),
+                    None => changes.values.push(None),
+                }
+            };
+            match column.descriptor.kind {
+                StateKind::Value => {
+                    if let (Some(key), Some(held)) = (self.slots.key(at), self.slots.value(at, state))
+                        && !held.is_unknown()
+                    {
+                        change(key, &[], held.get());
+                    }
+                }
+                StateKind::Map => self.slots.take_changed_entries(at, state, &mut change),
+            }
+        }
     }
 
     /// Says that the changes of a frozen epoch are in the store: its slots may be evicted from now on.
@@ -59,3 +64,6 @@ impl KeyedState {
         self.slots.dirty.len()
     }
 }
+
+/// Slots whose lines of memory are read together.
+const BLOCK_SLOTS: usize = 128;

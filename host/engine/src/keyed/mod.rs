@@ -6,8 +6,10 @@
 //! dropped the whole table is, and reads begin again at the store, which holds no write of an undecided epoch.
 
 mod entries;
+mod evict;
 mod freeze;
 mod held;
+mod index;
 mod slots;
 mod values;
 

@@ -1,79 +1,79 @@
 use super::held::{Entries, Held};
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use super::index::Index;
+use foldhash::fast::RandomState;
 use millstream_model::column::BytesColumn;
 use std::hash::BuildHasher;
 
-/// All that is kept of one key.
-#[derive(Debug, Clone, Default)]
+/// All that is kept of one key, in one line of the processor's cache as far as key and first value are short.
+#[derive(Debug, Default)]
+#[repr(align(64))]
 pub(super) struct Slot {
+    /// Unknown: the slot is free.
     pub(super) key: Held,
-    pub(super) hash: u64,
+    /// The value of the first state; those of the others are in [`Slots::others`].
+    value: Held,
     /// The batch it was last seen in, and its key row there.
-    batch: u32,
+    pub(super) batch: u32,
     key_row: u32,
-    /// The epoch of its last change; see [`Slots::freeze_point`].
+    /// The epoch of its last change.
     pub(super) changed: u32,
     /// Which states changed in the open epoch, one bit each; state 31 and above share the last bit.
     pub(super) dirty: u32,
-    /// Whether the slot is on the free list.
-    free: bool,
 }
 
-/// Slots by key: a table of positions and a slab.
-#[derive(Debug)]
+const _: () = assert!(size_of::<Slot>() == 64, "a slot is one line of the cache");
+
+/// Slots of a chunk. The slab grows by chunks, so that nothing is ever copied and the memory is what the slots take.
+const CHUNK_SLOTS: usize = 1 << 14;
+
+/// Rows that are looked up together: their lines of the index and of slots fit into the first-level cache.
+const BLOCK_ROWS: usize = 128;
+
+/// Slots by key: an index and a slab.
+#[derive(Debug, Default)]
 pub(super) struct Slots {
-    index: HashTable<u32>,
-    slots: Vec<Slot>,
-    /// Values by slot and state: `slot * stride + state`.
-    values: Vec<Held>,
-    stride: usize,
-    free: Vec<u32>,
-    hasher: FixedState,
-    batch: u32,
-    heap_bytes: usize,
+    pub(super) index: Index,
+    chunks: Vec<Vec<Slot>>,
+    /// Values of all states but the first, by slot: `slot * (states - 1) + state - 1`, in chunks of as many slots.
+    others: Vec<Vec<Held>>,
+    states: usize,
+    pub(super) free: Vec<u32>,
+    pub(super) slot_count: usize,
+    hasher: RandomState,
+    pub(super) batch: u32,
+    pub(super) heap_bytes: usize,
     /// Slots changed in the open epoch.
     pub(super) dirty: Vec<u32>,
     /// Number of the open epoch within this table; from 1.
     pub(super) epoch: u32,
     /// Slots changed at or before this epoch are in the store.
     pub(super) applied: u32,
-    hand: usize,
-    hashes: Vec<u64>,
-}
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self::new(0)
-    }
+    /// Where eviction goes on, and the batches at which its round and the one before began.
+    pub(super) hand: usize,
+    pub(super) rounds: (u32, u32),
+    tags: Vec<u32>,
+    guesses: Vec<u32>,
+    /// What reading ahead gave: kept, so that it is not optimised away.
+    touched: u64,
 }
 
 impl Slots {
-    pub(super) fn new(stride: usize) -> Self {
-        Self {
-            index: HashTable::new(),
-            slots: Vec::new(),
-            values: Vec::new(),
-            stride,
-            free: Vec::new(),
-            hasher: FixedState::default(),
-            batch: 0,
-            heap_bytes: 0,
-            dirty: Vec::new(),
-            epoch: 1,
-            applied: 0,
-            hand: 0,
-            hashes: Vec::new(),
-        }
+    pub(super) fn new(states: usize) -> Self {
+        Self { states, epoch: 1, ..Self::default() }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slot_count - self.free.len()
+    }
+
+    /// Memory of one slot, without what it has on the heap.
+    pub(super) fn slot_bytes(&self) -> usize {
+        size_of::<Slot>() + self.states.saturating_sub(1) * size_of::<Held>()
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        let slot = size_of::<Slot>() + self.stride * size_of::<Held>();
-        self.len() * (slot + 9) + self.heap_bytes
+        let lists = (self.free.capacity() + self.dirty.capacity()) * size_of::<u32>();
+        self.len() * self.slot_bytes() + self.index.memory_bytes() + self.heap_bytes + lists
     }
 
     pub(super) fn begin_batch(
@@ -83,70 +83,141 @@ impl Slots {
         first_rows: &mut Vec<u32>,
         batch_slots: &mut Vec<u32>,
     ) {
-        self.batch = self.batch.wrapping_add(1).max(1);
-        self.hashes.clear();
-        // Hashes first: the loop after it then has several independent cache misses under way at once.
-        let hashes = keys.iter().map(|key| self.hasher.hash_one(key.unwrap_or_default()));
-        self.hashes.extend(hashes);
-        for row in 0..keys.len() as u32 {
-            let key = keys.get(row).unwrap_or_default();
-            let hash = self.hashes.get(row as usize).copied().unwrap_or_default();
-            let position = self.find_or_insert(key, hash);
-            let (batch, next) = (self.batch, first_rows.len() as u32);
-            let Some(slot) = self.slots.get_mut(position as usize) else {
-                continue;
-            };
-            if slot.batch != batch {
-                slot.batch = batch;
-                slot.key_row = next;
-                first_rows.push(row);
-                batch_slots.push(position);
+        self.next_batch();
+        for first in (0..keys.len()).step_by(BLOCK_ROWS) {
+            let rows = first as u32..keys.len().min(first + BLOCK_ROWS) as u32;
+            self.read_ahead(keys, rows.clone());
+            for (at, row) in rows.enumerate() {
+                let key = keys.get(row).unwrap_or_default();
+                let guess = self.guesses.get(at).copied().unwrap_or(NONE);
+                let position = match self.slot(guess) {
+                    Some(slot) if slot.key.is(key) => guess,
+                    _ => self.find_or_insert(key, self.tags.get(at).copied().unwrap_or_default()),
+                };
+                let (batch, next) = (self.batch, first_rows.len() as u32);
+                let Some(slot) = self.slot_mut(position) else {
+                    continue;
+                };
+                if slot.batch != batch {
+                    slot.batch = batch;
+                    slot.key_row = next;
+                    first_rows.push(row);
+                    batch_slots.push(position);
+                }
+                key_rows.push(slot.key_row);
             }
-            key_rows.push(slot.key_row);
         }
     }
 
-    fn find_or_insert(&mut self, key: &[u8], hash: u64) -> u32 {
-        let slots = &self.slots;
-        let same = |&at: &u32| slots.get(at as usize).is_some_and(|s| s.hash == hash && s.key.get() == Some(key));
-        if let Some(&at) = self.index.find(hash, same) {
+    /// Reads the lines that a block of rows will need in loops that do little else: the processor then waits for many at once, where
+    /// one look-up after the other would have it wait for each.
+    fn read_ahead(&mut self, keys: &BytesColumn, rows: std::ops::Range<u32>) {
+        self.tags.clear();
+        let tags = rows.map(|row| tag(&self.hasher, keys.get(row).unwrap_or_default()));
+        self.tags.extend(tags);
+        let lines = self.tags.iter().fold(0, |sum: u64, &tag| sum.wrapping_add(self.index.touch(tag)));
+        self.guesses.clear();
+        self.guesses.extend(self.tags.iter().map(|&tag| self.index.find(tag, |_| true).unwrap_or(NONE)));
+        let guesses = std::mem::take(&mut self.guesses);
+        self.read_ahead_slots(&guesses);
+        self.guesses = guesses;
+        self.touched = self.touched.wrapping_add(lines);
+    }
+
+    /// Reads the lines of slots, for the same reason.
+    pub(super) fn read_ahead_slots(&mut self, slots: &[u32]) {
+        let lines = slots.iter().map(|&at| self.slot(at).map_or(0, |slot| u64::from(slot.batch)));
+        self.touched = lines.fold(self.touched, u64::wrapping_add);
+    }
+
+    fn next_batch(&mut self) {
+        self.batch = self.batch.wrapping_add(1);
+        if self.batch == 0 {
+            // Once in 2^32 batches: no slot may seem to have been seen in this one.
+            self.chunks.iter_mut().flatten().for_each(|slot| slot.batch = 0);
+            self.batch = 1;
+            self.rounds = (0, 0);
+        }
+    }
+
+    fn find_or_insert(&mut self, key: &[u8], tag: u32) -> u32 {
+        let is_it = |at: u32| self.slot(at).is_some_and(|slot| slot.key.is(key));
+        if let Some(at) = self.index.find(tag, is_it) {
             return at;
         }
-        let slot = Slot { key: Held::from_slice(key), hash, ..Slot::default() };
+        let slot = Slot { key: Held::from_slice(key), ..Slot::default() };
         self.heap_bytes += slot.key.heap_bytes();
         let at = match self.free.pop() {
             Some(at) => {
-                if let Some(place) = self.slots.get_mut(at as usize) {
+                if let Some(place) = self.slot_mut(at) {
                     *place = slot;
                 }
                 at
             }
-            None => {
-                self.slots.push(slot);
-                self.values.resize(self.slots.len() * self.stride, Held::Unknown);
-                self.slots.len() as u32 - 1
-            }
+            None => self.push(slot),
         };
-        let slots = &self.slots;
-        self.index.insert_unique(hash, at, |&at| slots.get(at as usize).map_or(0, |slot| slot.hash));
+        self.index.insert(tag, at);
         at
     }
 
+    fn push(&mut self, slot: Slot) -> u32 {
+        if self.slot_count.is_multiple_of(CHUNK_SLOTS) {
+            // The small tables of small operators grow as they need; later chunks are filled for sure.
+            let slots = if self.slot_count == 0 { 0 } else { CHUNK_SLOTS };
+            self.chunks.push(Vec::with_capacity(slots));
+            self.others.push(Vec::with_capacity(slots * self.states.saturating_sub(1)));
+        }
+        if let (Some(chunk), Some(others)) = (self.chunks.last_mut(), self.others.last_mut()) {
+            chunk.push(slot);
+            others.resize_with(others.len() + self.states.saturating_sub(1), Held::default);
+        }
+        self.slot_count += 1;
+        self.slot_count as u32 - 1
+    }
+
+    #[inline]
     pub(super) fn slot(&self, at: u32) -> Option<&Slot> {
-        self.slots.get(at as usize)
+        self.chunks.get(at as usize / CHUNK_SLOTS)?.get(at as usize % CHUNK_SLOTS)
+    }
+
+    #[inline]
+    pub(super) fn slot_mut(&mut self, at: u32) -> Option<&mut Slot> {
+        self.chunks.get_mut(at as usize / CHUNK_SLOTS)?.get_mut(at as usize % CHUNK_SLOTS)
+    }
+
+    pub(super) fn key(&self, at: u32) -> Option<&[u8]> {
+        self.slot(at)?.key.get()
+    }
+
+    fn other(&self, at: u32, state: u32) -> usize {
+        at as usize % CHUNK_SLOTS * (self.states - 1) + state as usize - 1
     }
 
     #[inline]
     pub(super) fn value(&self, at: u32, state: u32) -> Option<&Held> {
-        self.values.get(at as usize * self.stride + state as usize)
+        if state == 0 {
+            return self.slot(at).map(|slot| &slot.value);
+        }
+        self.others.get(at as usize / CHUNK_SLOTS)?.get(self.other(at, state))
+    }
+
+    #[inline]
+    fn value_mut(&mut self, at: u32, state: u32) -> Option<&mut Held> {
+        if state == 0 {
+            return self.slot_mut(at).map(|slot| &mut slot.value);
+        }
+        let other = self.other(at, state);
+        self.others.get_mut(at as usize / CHUNK_SLOTS)?.get_mut(other)
     }
 
     /// Puts a value read from the store; the slot stays as clean as it was.
+    #[inline]
     pub(super) fn fill(&mut self, at: u32, state: u32, bytes: Option<&[u8]>) {
-        if let Some(value) = self.values.get_mut(at as usize * self.stride + state as usize) {
+        if let Some(value) = self.value_mut(at, state) {
             let before = value.heap_bytes();
             value.set(bytes);
-            self.heap_bytes = self.heap_bytes + value.heap_bytes() - before;
+            let after = value.heap_bytes();
+            self.heap_bytes = self.heap_bytes + after - before;
         }
     }
 
@@ -154,87 +225,81 @@ impl Slots {
     #[inline]
     pub(super) fn put(&mut self, at: u32, state: u32, bytes: Option<&[u8]>) {
         self.fill(at, state, bytes);
-        self.touch(at, state);
+        self.mark_dirty(at, state);
     }
 
     /// Looks at or fills the known entries of a map; memory is counted afterwards.
     pub(super) fn with_entries<R>(&mut self, at: u32, state: u32, visit: impl FnOnce(&mut Entries) -> R) -> Option<R> {
-        let held = self.values.get_mut(at as usize * self.stride + state as usize)?;
+        let held = self.value_mut(at, state)?;
         let before = held.heap_bytes();
         let result = visit(held.entries());
-        self.heap_bytes = self.heap_bytes + held.heap_bytes() - before;
+        let after = held.heap_bytes();
+        self.heap_bytes = self.heap_bytes + after - before;
         Some(result)
     }
 
-    /// Marks a state of a slot as changed in the open epoch.
-    pub(super) fn touch(&mut self, at: u32, state: u32) {
-        let Some(slot) = self.slots.get_mut(at as usize) else {
+    /// Shows the entries of a map that changed in the open epoch, with the key of the slot; they count as unchanged afterwards.
+    pub(super) fn take_changed_entries(
+        &mut self,
+        at: u32,
+        state: u32,
+        change: &mut dyn FnMut(&[u8], &[u8], Option<&[u8]>),
+    ) {
+        let Some(mut held) = self.value_mut(at, state).map(std::mem::take) else {
             return;
         };
-        if slot.dirty == 0 {
-            self.dirty.push(at);
-        }
-        slot.dirty |= 1 << state.min(31);
-        slot.changed = self.epoch;
-    }
-
-    /// Takes the slots changed in the open epoch and begins the next one. Bits say which states changed.
-    pub(super) fn take_dirty(&mut self) -> Vec<(u32, u32)> {
-        self.epoch += 1;
-        let mut taken = Vec::with_capacity(self.dirty.len());
-        for at in self.dirty.drain(..) {
-            if let Some(slot) = self.slots.get_mut(at as usize) {
-                taken.push((at, std::mem::take(&mut slot.dirty)));
+        if let (Some(key), Held::Map(entries)) = (self.key(at), &mut held) {
+            for (map_key, entry) in entries.known.iter_mut().filter(|(_, entry)| entry.dirty) {
+                entry.dirty = false;
+                change(key, map_key, entry.value.as_deref());
             }
         }
-        taken
+        if let Some(place) = self.value_mut(at, state) {
+            *place = held;
+        }
+    }
+
+    /// Marks a state of a slot as changed in the open epoch.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, at: u32, state: u32) {
+        let epoch = self.epoch;
+        let Some(slot) = self.slot_mut(at) else {
+            return;
+        };
+        let is_first = slot.dirty == 0;
+        slot.dirty |= 1 << state.min(31);
+        slot.changed = epoch;
+        if is_first {
+            self.dirty.push(at);
+        }
+    }
+
+    /// Forgets all that is held of a key; its slot waits for another one.
+    pub(super) fn free_slot(&mut self, at: u32) {
+        let Some(slot) = self.slot_mut(at) else {
+            return;
+        };
+        let slot = std::mem::take(slot);
+        let key_tag = tag(&self.hasher, slot.key.get().unwrap_or_default());
+        self.index.remove(key_tag, at);
+        self.heap_bytes -= slot.key.heap_bytes() + slot.value.heap_bytes();
+        for state in 1..self.states as u32 {
+            let value = self.value_mut(at, state).map(std::mem::take);
+            self.heap_bytes -= value.map_or(0, |value| value.heap_bytes());
+        }
+        self.free.push(at);
     }
 
     pub(super) fn clear(&mut self) {
         // Epochs are not counted from 1 again: news of one that was dropped must mean nothing to those after it.
-        *self = Self { batch: self.batch, epoch: self.epoch + 1, applied: self.epoch, ..Self::new(self.stride) };
-    }
-
-    /// Frees clean slots until at most `bytes` are held: round the slab, sparing at first what the last few batches have seen.
-    pub(super) fn evict(&mut self, bytes: usize) {
-        self.sweep(bytes, self.batch.saturating_sub(EVICTION_GRACE_BATCHES));
-        self.sweep(bytes, u32::MAX);
-    }
-
-    fn sweep(&mut self, bytes: usize, seen_before: u32) {
-        let slot_bytes = size_of::<Slot>() + self.stride * size_of::<Held>() + 9;
-        let budget = bytes.saturating_sub(self.heap_bytes) / slot_bytes;
-        let mut steps = self.slots.len();
-        while self.len() > budget && steps > 0 {
-            steps -= 1;
-            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
-            let Some(slot) = self.slots.get_mut(self.hand) else {
-                return;
-            };
-            let in_store = slot.changed <= self.applied && slot.dirty == 0;
-            if !slot.free && in_store && slot.batch < seen_before {
-                self.free_slot(self.hand);
-            }
-        }
-    }
-
-    fn free_slot(&mut self, at: usize) {
-        let Some(slot) = self.slots.get_mut(at) else {
-            return;
-        };
-        let hash = slot.hash;
-        self.heap_bytes -= slot.key.heap_bytes();
-        *slot = Slot { free: true, ..Slot::default() };
-        if let Ok(entry) = self.index.find_entry(hash, |&position| position as usize == at) {
-            entry.remove();
-        }
-        for value in self.values.iter_mut().skip(at * self.stride).take(self.stride) {
-            self.heap_bytes -= value.heap_bytes();
-            *value = Held::Unknown;
-        }
-        self.free.push(at as u32);
+        *self = Self { batch: self.batch, epoch: self.epoch + 1, applied: self.epoch, ..Self::new(self.states) };
     }
 }
 
-/// Batches that a slot is spared for after it was last seen, while others can go.
-const EVICTION_GRACE_BATCHES: u32 = 2;
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+#[inline]
+fn tag(hasher: &RandomState, key: &[u8]) -> u32 {
+    (hasher.hash_one(key) >> 32) as u32
+}

@@ -87,7 +87,7 @@ impl KeyedState {
                     let Some(&at) = self.batch_slots.get(key_row as usize) else {
                         continue;
                     };
-                    self.slots.touch(at, state);
+                    self.slots.mark_dirty(at, state);
                     self.slots
                         .with_entries(at, state, |entries| entries.insert(bytes(map_key), value.map(bytes), true));
                 }

@@ -1,11 +1,12 @@
 use super::store::Failure;
-use super::{COUNT, ITEMS, LAST, READABLE_VERSION, Rig, TAGS, VERSION, cells_of};
+use super::{COUNT, ITEMS, LAST, READABLE_VERSION, Rig, TAGS, VERSION, cells_of, columns};
 use crate::call::{EntryRange, Fault};
-use crate::keyed::KeyedState;
+use crate::keyed::{KeyedState, StateColumn};
 use crate::ports::ChangeSet;
 use millstream_model::cell::{self, CellSpace};
 use millstream_model::column::BytesColumn;
 use millstream_model::key_group;
+use std::sync::Arc;
 
 const ALL: EntryRange<'_> = EntryRange { prefix: &[], after: None, count_max: usize::MAX };
 
@@ -104,6 +105,27 @@ fn only_cells_that_changed_are_in_a_change_set() {
         [((LAST, b"b".to_vec(), Vec::new()), Some(b"3".to_vec())), ((TAGS, b"a".to_vec(), b"y".to_vec()), None)];
     assert_eq!(cells_of(&rig.freeze().1), expected.into_iter().collect());
     assert!(rig.freeze().1.is_empty());
+}
+
+#[test]
+fn states_beyond_the_thirtieth_are_states_like_others() {
+    let column = |state: u8| StateColumn {
+        space: CellSpace { operator: 9, state },
+        ..columns()[if state % 2 == 0 { COUNT as usize } else { ITEMS as usize }].clone()
+    };
+    let mut rig = Rig::new();
+    rig.call.state = KeyedState::new((0..40).map(column).collect(), Arc::clone(&rig.store) as _);
+    rig.set(34, b"a", Some(b"1"));
+    rig.set(36, b"a", Some(b"2"));
+    rig.begin(&[b"a"]);
+    rig.call.put_entry(37, 0, b"x", Some(b"3")).unwrap();
+    rig.call.apply_state();
+    assert_eq!(rig.commit().len(), 3);
+    rig.call.state.evict(0);
+    assert_eq!(rig.call.state.key_count(), 0);
+    assert_eq!(rig.get(34, b"a").unwrap().unwrap(), b"1");
+    assert_eq!(rig.get(36, b"a").unwrap().unwrap(), b"2");
+    assert_eq!(rig.call.entry(37, 0, b"x").unwrap().unwrap(), b"3");
 }
 
 #[test]

@@ -1,0 +1,42 @@
+use super::slots::Slots;
+
+/// Beyond what has to go, this share of the budget is made free as well, so that not every batch has to make room.
+const ROOM_SHARE: usize = 64;
+
+/// Slots looked at for each one that has to go, before slots seen of late go too.
+const STEPS_PER_SLOT: usize = 4;
+
+impl Slots {
+    /// Frees clean slots until at most `bytes` are held, going round the slab as the hand of a clock: at first those that no batch has seen since
+    /// the round before began, for some steps; then any, but those of the last batch last.
+    pub(super) fn evict(&mut self, bytes: usize) {
+        if self.memory_bytes() <= bytes {
+            return;
+        }
+        let target = bytes - bytes / ROOM_SHARE;
+        let excess = (self.memory_bytes() - target) / self.slot_bytes() + 1;
+        self.sweep(target, excess.saturating_mul(STEPS_PER_SLOT), |slots, batch| batch < slots.rounds.0);
+        self.sweep(target, usize::MAX, |slots, batch| batch < slots.batch);
+        self.sweep(target, usize::MAX, |_, _| true);
+    }
+
+    fn sweep(&mut self, target: usize, steps_max: usize, may_go: impl Fn(&Self, u32) -> bool) {
+        let mut steps = steps_max.min(self.slot_count);
+        while steps > 0 && self.memory_bytes() > target {
+            steps -= 1;
+            let at = self.hand as u32;
+            self.hand += 1;
+            if self.hand >= self.slot_count {
+                self.hand = 0;
+                self.rounds = (self.rounds.1, self.batch);
+            }
+            let Some(slot) = self.slot(at) else {
+                continue;
+            };
+            let in_store = slot.dirty == 0 && slot.changed <= self.applied;
+            if in_store && !slot.key.is_unknown() && may_go(self, slot.batch) {
+                self.free_slot(at);
+            }
+        }
+    }
+}
