@@ -59,17 +59,23 @@ fn call(descriptor: &Descriptor) -> Box<Call> {
     Box::new(Call { state, rules: Arc::new(rules), time_limit_ms: 1_000, ..Call::default() })
 }
 
+type Made = (Box<dyn Operator>, Descriptor);
+
 /// One operator over and over the same batches.
-fn measure(
+fn measure(criterion: &mut Criterion, name: &str, keys: u64, make: impl FnMut() -> Made) {
+    measure_with(criterion, (name, &BATCHES), |rows| batches(rows, keys), make);
+}
+
+fn measure_with(
     criterion: &mut Criterion,
-    name: &str,
-    keys: u64,
-    mut make: impl FnMut() -> (Box<dyn Operator>, Descriptor),
+    (name, sizes): (&str, &[usize]),
+    batches: impl Fn(usize) -> Vec<Arc<RecordBatch>>,
+    mut make: impl FnMut() -> Made,
 ) {
     let mut group = criterion.benchmark_group(name);
     group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(1_200));
-    for rows in BATCHES {
-        let batches = batches(rows, keys);
+    for &rows in sizes {
+        let batches = batches(rows);
         let (mut operator, descriptor) = make();
         let mut kept = Some(call(&descriptor));
         let mut next = batches.iter().cycle();
@@ -88,10 +94,14 @@ fn measure(
     group.finish();
 }
 
-fn guest(name: &'static str) -> (Box<dyn Operator>, Descriptor) {
+fn guest(name: &'static str) -> Made {
+    configured(name, "{}")
+}
+
+fn configured(name: &'static str, json: &str) -> Made {
     static LOADED: LazyLock<Mutex<BTreeMap<&str, Module>>> = LazyLock::new(Mutex::default);
     let loaded = LOADED.lock().unwrap().entry(name).or_insert_with(|| module(name)).clone();
-    let factory = ENGINE.operator(&loaded, config("{}")).unwrap();
+    let factory = ENGINE.operator(&loaded, config(json)).unwrap();
     (factory.instantiate().unwrap(), factory.descriptor().clone())
 }
 
@@ -148,7 +158,7 @@ fn borrowed(column: &BytesColumn) -> ColumnRef<'_> {
     ColumnRef { ends: column.ends(), bytes: column.bytes(), absent: column.absent() }
 }
 
-fn native_count() -> (Box<dyn Operator>, Descriptor) {
+fn native_count() -> Made {
     let (_, descriptor) = guest("count");
     (Box::new(NativeCount::default()), descriptor)
 }
@@ -162,5 +172,38 @@ fn boundary(criterion: &mut Criterion) {
     measure(criterion, "core module, identity", 10_000, || guest("core-module"));
 }
 
-criterion_group!(benches, boundary);
+/// What one request more costs: emissions in pieces, values of states.
+fn crossings(criterion: &mut Criterion) {
+    for (states, emissions) in [(0, 0), (0, 1), (0, 2), (0, 8), (1, 1), (4, 1)] {
+        let name = format!("{states} states, {emissions} emissions");
+        let json = format!("[{states}, {emissions}]");
+        measure_with(criterion, (&name, &[64, 256]), |rows| batches(rows, 10_000), || configured("crossings", &json));
+    }
+}
+
+/// What one look through a map of one entry costs, in the simple world: a put for every key first, then a scan per record.
+fn map_scan(criterion: &mut Criterion) {
+    let scans = |rows: usize| {
+        let batch = |value: &[u8]| {
+            let mut batch = RecordBatch::default();
+            for row in 0..rows {
+                batch.push(Some(format!("k{row:09}").as_bytes()), Some(value), 7, Origin::default());
+            }
+            Arc::new(batch)
+        };
+        let mut all = vec![batch(b"x")];
+        all.extend((0..1_000).map(|_| batch(b"names")));
+        all
+    };
+    measure_with(criterion, ("map scan, simple world", &[256]), scans, || guest("simple-poison"));
+    let inputs = |rows: usize| {
+        let mut batch = RecordBatch::default();
+        (0..rows)
+            .for_each(|row| batch.push(Some(format!("k{row:09}").as_bytes()), Some(b"input"), 7, Origin::default()));
+        vec![Arc::new(batch)]
+    };
+    measure_with(criterion, ("no scan, simple world", &[256]), inputs, || guest("simple-poison"));
+}
+
+criterion_group!(benches, boundary, crossings, map_scan);
 criterion_main!(benches);
