@@ -35,3 +35,8 @@ pub use value::Value;
 #[doc(hidden)]
 #[path = "guest.rs"]
 pub mod __guest;
+
+/// The examples of the guide compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/writing-operators.md")]
+struct Guide;
