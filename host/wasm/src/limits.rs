@@ -117,3 +117,31 @@ impl StagingBudget {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_and_tables_share_one_limit() {
+        let limits = OperatorLimits { memory_bytes_max: 1_000, ..OperatorLimits::default() };
+        let mut limiter = MemoryLimiter::new(&limits);
+        assert_eq!(limiter.memory_growing(0, 600, None).ok(), Some(true));
+        assert_eq!(limiter.memory_growing(0, 200, None).ok(), Some(true), "a second memory");
+        assert_eq!(limiter.table_growing(0, 10, None).ok(), Some(true));
+        assert_eq!(limiter.memory_growing(600, 601, Some(600)).ok(), Some(false), "beyond the module's own maximum");
+        let hit = limiter.table_growing(10, 13, None).err();
+        assert!(hit.is_some_and(|error| error.downcast_ref::<LimitHit>().is_some_and(|hit| hit.limit == "memory")));
+    }
+
+    #[test]
+    fn requests_without_bytes_use_the_budget_up_too() {
+        let limits = OperatorLimits { output_bytes_max: 160, ..OperatorLimits::default() };
+        let mut budget = StagingBudget::default();
+        budget.grant(&limits);
+        assert_eq!((0..100).take_while(|_| budget.spend(0).is_ok()).count(), 10);
+        budget.refill();
+        assert!(budget.spend(576).is_ok());
+        assert!(budget.spend(1).is_err_and(|hit| hit.limit == "output_bytes"));
+    }
+}

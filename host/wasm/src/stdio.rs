@@ -101,3 +101,31 @@ impl tokio::io::AsyncWrite for LogStream {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::LineBuffer;
+
+    #[test]
+    fn lines_are_whole_however_they_arrive() {
+        for cut in 1..12 {
+            let mut buffer = LineBuffer::default();
+            let mut lines = Vec::new();
+            for part in b"one\n\ntwo\nrest".chunks(cut) {
+                lines.extend(buffer.push(part, 100));
+            }
+            assert_eq!(lines, ["one", "", "two"], "in parts of {cut}");
+            assert_eq!(buffer.finish().as_deref(), Some("rest"));
+            assert_eq!(buffer.finish(), None);
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_does_not_grow_beyond_its_limit() {
+        let mut buffer = LineBuffer::default();
+        for _ in 0..1_000 {
+            assert!(buffer.push(b"abc", 10).is_empty());
+        }
+        assert_eq!(buffer.push(b"\n", 10), ["abcabcabca"]);
+    }
+}

@@ -143,3 +143,39 @@ struct Over;
 impl Pollable for Over {
     async fn ready(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(clock: &Arc<GuestClock>) -> (u64, u64) {
+        (Wall(Arc::clone(clock)).now().as_millis() as u64, Monotonic(Arc::clone(clock)).now())
+    }
+
+    #[test]
+    fn clocks_follow_the_mark_and_nothing_else() {
+        let clock = Arc::new(GuestClock::default());
+        assert_eq!(times(&clock), (0, 0));
+        clock.set(5);
+        assert_eq!(times(&clock), (5, 5_000_000));
+        assert_eq!(times(&clock), (5, 5_000_001), "the monotonic clock counts its reads");
+        clock.set(3);
+        assert_eq!(times(&clock), (3, 5_000_002), "the monotonic clock never goes back");
+        clock.set(-1);
+        assert_eq!(times(&clock), (0, 5_000_003));
+    }
+
+    #[test]
+    fn a_sleep_is_over_at_once_and_shows_on_the_clock() {
+        let clock = Arc::new(GuestClock::default());
+        let mut table = ResourceTable::new();
+        let mut time = GuestTime { clock: Arc::clone(&clock), table: &mut table };
+        let hour_ns = 3_600_000_000_000;
+        assert!(monotonic_clock::Host::subscribe_duration(&mut time, hour_ns).is_ok());
+        assert_eq!(times(&clock).1, hour_ns);
+        assert!(monotonic_clock::Host::subscribe_instant(&mut time, 2 * hour_ns).is_ok());
+        assert_eq!(times(&clock).1, 2 * hour_ns);
+        assert!(monotonic_clock::Host::subscribe_instant(&mut time, 1).is_ok());
+        assert_eq!(times(&clock).1, 2 * hour_ns + 1);
+    }
+}
