@@ -53,6 +53,7 @@ impl BytesColumn {
 
     /// Number of rows.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -87,6 +88,7 @@ impl BytesColumn {
         &self.absent
     }
 
+    #[inline]
     fn start(&self, row: u32) -> usize {
         match row.checked_sub(1) {
             None => 0,
@@ -94,6 +96,7 @@ impl BytesColumn {
         }
     }
 
+    #[inline]
     fn slice(&self, row: u32) -> &[u8] {
         let end = self.ends.get(row as usize).map_or(0, |&end| end as usize);
         self.bytes.get(self.start(row)..end).unwrap_or_default()
@@ -113,6 +116,7 @@ impl BytesColumn {
 
     /// Length of a row's value in bytes, 0 if absent.
     #[must_use]
+    #[inline]
     pub fn value_len(&self, row: u32) -> usize {
         self.slice(row).len()
     }
@@ -128,6 +132,7 @@ impl BytesColumn {
     }
 
     /// Appends a present row whose bytes `write` appends.
+    #[inline]
     pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.bytes);
         self.ends.push(self.bytes.len() as u32);
@@ -179,7 +184,20 @@ impl BytesColumn {
 
     /// All rows in order.
     pub fn iter(&self) -> impl Iterator<Item = Option<&[u8]>> {
-        (0..self.ends.len() as u32).map(|row| self.get(row))
+        let mut start = 0;
+        let mut absent = self.absent.iter().peekable();
+        self.ends.iter().enumerate().map(move |(row, &end)| {
+            let value = self.bytes.get(start..end as usize).unwrap_or_default();
+            start = end as usize;
+            let is_absent = value.is_empty() && absent.next_if(|&&absent| absent as usize == row).is_some();
+            (!is_absent).then_some(value)
+        })
+    }
+
+    /// Makes room for so many more rows with so many bytes together.
+    pub fn reserve(&mut self, rows: usize, bytes: usize) {
+        self.ends.reserve(rows);
+        self.bytes.reserve(bytes);
     }
 }
 

@@ -64,6 +64,7 @@ impl<'a> CheckedColumn<'a> {
         self.0.bytes.len()
     }
 
+    #[inline]
     fn slice(&self, row: u32) -> &'a [u8] {
         let end = self.0.ends.get(row as usize).map_or(0, |&end| end as usize);
         let start =

@@ -138,15 +138,20 @@ impl Call {
     /// As [`Call::emit`].
     pub fn put_values(&mut self, state: u32, key_rows: &[u32], values: ColumnRef<'_>) -> Result<(), Fault> {
         self.state.check_state(state, StateKind::Value)?;
+        let bytes = values.bytes;
         let values = checked(values, key_rows.len(), "state values")?;
         let max = self.rules.limits.state_value_bytes_max as usize;
+        // All bytes at once; those of a refused call go with it.
+        let (mut start, _) = self.staged.store(bytes);
+        self.staged.ops.reserve(key_rows.len());
         for (at, &key_row) in key_rows.iter().enumerate() {
             self.check_key_row(key_row)?;
-            let value = values.get(at as u32);
-            if let Some(len) = value.map(<[u8]>::len).filter(|&len| len > max) {
-                return Err(self.state_too_large(key_row, len, max));
+            let value = values.get(at as u32).map(|bytes| (start, start + bytes.len() as u32));
+            let end = value.map_or(start, |(_, end)| end);
+            if (end - start) as usize > max {
+                return Err(self.state_too_large(key_row, (end - start) as usize, max));
             }
-            let value = value.map(|bytes| self.staged.store(bytes));
+            start = end;
             self.staged.ops.push(StateOp::Put { state, key_row, value });
         }
         Ok(())

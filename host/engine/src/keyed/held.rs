@@ -1,3 +1,4 @@
+use millstream_model::column::BytesColumn;
 use std::collections::BTreeMap;
 
 /// What is held of one key and state. Bytes live in place up to 22 of them: most keys and counters cause no allocation and no second cache
@@ -60,6 +61,7 @@ impl Entries {
 const INLINE: usize = 22;
 
 impl Held {
+    #[inline]
     pub(super) fn from_slice(bytes: &[u8]) -> Self {
         let mut inline = [0; INLINE];
         match inline.get_mut(..bytes.len()) {
@@ -89,6 +91,20 @@ impl Held {
     #[inline]
     pub(super) fn is(&self, bytes: &[u8]) -> bool {
         self.get() == Some(bytes)
+    }
+
+    /// Appends the bytes, absent if there are none.
+    #[inline]
+    pub(super) fn push_to(&self, column: &mut BytesColumn) {
+        match self {
+            // A copy of fixed length is a few instructions, one of unknown length a call.
+            Self::Inline(len, bytes) => column.push_with(|to| {
+                let end = to.len() + *len as usize;
+                to.extend_from_slice(bytes);
+                to.truncate(end);
+            }),
+            _ => column.push(self.get()),
+        }
     }
 
     #[inline]

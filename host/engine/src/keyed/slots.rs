@@ -189,6 +189,7 @@ impl Slots {
         self.slot(at)?.key.get()
     }
 
+    #[inline]
     fn other(&self, at: u32, state: u32) -> usize {
         at as usize % CHUNK_SLOTS * (self.states - 1) + state as usize - 1
     }

@@ -62,8 +62,12 @@ impl KeyedState {
 
     /// Appends the value of every key row; [`KeyedState::load`] came before.
     pub(crate) fn gather(&self, state: u32, values: &mut BytesColumn) {
+        values.reserve(self.batch_slots.len(), 0);
         for &at in &self.batch_slots {
-            values.push(self.slots.value(at, state).and_then(super::held::Held::get));
+            match self.slots.value(at, state) {
+                Some(held) => held.push_to(values),
+                None => values.push(None),
+            }
         }
     }
 
