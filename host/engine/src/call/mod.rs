@@ -118,3 +118,6 @@ impl Call {
         self.staged.arena.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

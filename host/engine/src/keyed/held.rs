@@ -116,6 +116,15 @@ impl Held {
     #[inline]
     pub(super) fn set(&mut self, bytes: Option<&[u8]>) {
         match (&mut *self, bytes) {
+            (Self::Inline(len, place), Some(bytes)) if bytes.len() <= INLINE => {
+                *len = bytes.len() as u8;
+                // Eight bytes are a counter, what most values are: one store, where a copy of unknown length is a call.
+                if let (Ok(number), Some(place)) = (<&[u8; 8]>::try_from(bytes), place.first_chunk_mut()) {
+                    *place = *number;
+                } else if let Some(place) = place.get_mut(..bytes.len()) {
+                    place.copy_from_slice(bytes);
+                }
+            }
             (Self::Heap(place), Some(bytes)) if place.len() == bytes.len() => place.copy_from_slice(bytes),
             _ => *self = Self::from_option(bytes),
         }

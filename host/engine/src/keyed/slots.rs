@@ -2,7 +2,7 @@ use super::held::{Entries, Held};
 use super::index::Index;
 use foldhash::fast::RandomState;
 use millstream_model::column::BytesColumn;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 /// All that is kept of one key, in one line of the processor's cache as far as key and first value are short.
 #[derive(Debug, Default)]
@@ -302,5 +302,8 @@ const NONE: u32 = u32::MAX;
 
 #[inline]
 fn tag(hasher: &RandomState, key: &[u8]) -> u32 {
-    (hasher.hash_one(key) >> 32) as u32
+    // Not `hash_one`, which hashes the length once more: foldhash lets it turn the seed.
+    let mut state = hasher.build_hasher();
+    state.write(key);
+    (state.finish() >> 32) as u32
 }
