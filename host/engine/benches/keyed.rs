@@ -4,7 +4,7 @@
 //! million a second; their cost is told apart. Keys are uniformly random, 10 bytes each, and all in memory: the worst case for a cache that
 //! holds everything. `cargo bench -p millstream-engine --bench keyed [-- FILTER]`; a table of ratios comes last.
 
-#![expect(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use foldhash::fast::FixedState;
@@ -66,7 +66,7 @@ fn random_batches(keys: u64, rows: usize) -> Vec<Arc<RecordBatch>> {
         random ^= random >> 12;
         random ^= random << 25;
         random ^= random >> 27;
-        (random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) * keys >> 32
+        ((random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) * keys) >> 32
     };
     let batch = |_| {
         let mut batch = RecordBatch::default();

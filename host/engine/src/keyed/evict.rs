@@ -18,6 +18,35 @@ impl Slots {
         self.sweep(target, excess.saturating_mul(STEPS_PER_SLOT), |slots, batch| batch < slots.rounds.0);
         self.sweep(target, usize::MAX, |slots, batch| batch < slots.batch);
         self.sweep(target, usize::MAX, |_, _| true);
+        if self.free.len() > self.slot_count / 2 {
+            self.compact();
+        }
+    }
+
+    /// Moves the slots at the end of the slab into free ones and gives the end back. What is done here was paid for by as many slots freed before.
+    fn compact(&mut self) {
+        let mut holes = std::mem::take(&mut self.free);
+        holes.sort_unstable_by(|a, b| b.cmp(a));
+        // By `from`, descending.
+        let mut moved = Vec::new();
+        for from in (0..self.slot_count as u32).rev() {
+            if self.key(from).is_none() {
+                continue;
+            }
+            let Some(to) = holes.pop().filter(|&to| to < from) else {
+                break;
+            };
+            self.move_slot(from, to);
+            moved.push((from, to));
+        }
+        self.truncate(self.index.len());
+        for at in &mut self.dirty {
+            let found = moved.binary_search_by(|(from, _)| (*at).cmp(from)).ok();
+            if let Some(&(_, to)) = found.and_then(|found| moved.get(found)) {
+                *at = to;
+            }
+        }
+        self.hand = 0;
     }
 
     fn sweep(&mut self, target: usize, steps_max: usize, may_go: impl Fn(&Self, u32) -> bool) {

@@ -34,11 +34,12 @@ pub(super) struct Entry {
     pub(super) dirty: bool,
 }
 
-/// Memory of an entry beside its bytes, in a map that is three quarters full.
-const ENTRY_BYTES: usize = 56;
+/// Memory of a map without its entries.
+const MAP_BYTES: usize = 48;
 
-/// Memory of a map beside its entries: itself, and a node that is at first nearly empty.
-const MAP_BYTES: usize = 512;
+/// Memory of a node of a B-tree, and the entries one has on average (at most 11).
+const NODE_BYTES: usize = 464;
+const NODE_ENTRIES: usize = 7;
 
 /// Memory of an allocation: allocators round up and keep notes.
 fn allocated(bytes: usize) -> usize {
@@ -46,6 +47,10 @@ fn allocated(bytes: usize) -> usize {
 }
 
 impl Entries {
+    fn memory_bytes(&self) -> usize {
+        MAP_BYTES + (1 + self.known.len() / NODE_ENTRIES) * NODE_BYTES + self.bytes
+    }
+
     /// Sets what is known of an entry; one that is dirty stays so until the cut.
     pub(super) fn insert(&mut self, map_key: &[u8], value: Option<&[u8]>, dirty: bool) {
         let of =
@@ -147,7 +152,7 @@ impl Held {
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Heap(bytes) => allocated(bytes.len()),
-            Self::Map(entries) => MAP_BYTES + entries.bytes,
+            Self::Map(entries) => entries.memory_bytes(),
             _ => 0,
         }
     }

@@ -23,6 +23,10 @@ impl Index {
         self.entries.len() * size_of::<u64>()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Where the search for a tag begins.
     #[inline]
     fn home(&self, tag: u32) -> usize {
@@ -81,17 +85,30 @@ impl Index {
         }
     }
 
-    /// Removes the entry of a slot. Entries behind it that were pushed on by it move up, so that no search ends too early.
-    pub(super) fn remove(&mut self, tag: u32, slot: u32) {
-        let removed = entry(tag, slot);
-        let mut hole = self.home(tag);
+    /// Says that a slot has moved.
+    pub(super) fn move_slot(&mut self, tag: u32, from: u32, to: u32) {
+        if let Some(place) = self.place_of(tag, from) {
+            self.set(place, entry(tag, to));
+        }
+    }
+
+    fn place_of(&self, tag: u32, slot: u32) -> Option<usize> {
+        let wanted = entry(tag, slot);
+        let mut place = self.home(tag);
         loop {
-            match self.entries.get(hole) {
-                Some(&held) if held == removed => break,
-                None | Some(0) => return,
-                Some(_) => hole = self.after(hole),
+            match *self.entries.get(place)? {
+                0 => return None,
+                held if held == wanted => return Some(place),
+                _ => place = self.after(place),
             }
         }
+    }
+
+    /// Removes the entry of a slot. Entries behind it that were pushed on by it move up, so that no search ends too early.
+    pub(super) fn remove(&mut self, tag: u32, slot: u32) {
+        let Some(mut hole) = self.place_of(tag, slot) else {
+            return;
+        };
         self.len -= 1;
         let mut place = self.after(hole);
         while let Some(held) = self.entries.get(place).copied().filter(|&held| held != 0) {

@@ -244,7 +244,7 @@ impl Slots {
         &mut self,
         at: u32,
         state: u32,
-        change: &mut dyn FnMut(&[u8], &[u8], Option<&[u8]>),
+        mut change: impl FnMut(&[u8], &[u8], Option<&[u8]>),
     ) {
         let Some(mut held) = self.value_mut(at, state).map(std::mem::take) else {
             return;
@@ -289,6 +289,34 @@ impl Slots {
             self.heap_bytes -= value.map_or(0, |value| value.heap_bytes());
         }
         self.free.push(at);
+    }
+
+    /// Moves all that is held of a key to a free slot.
+    pub(super) fn move_slot(&mut self, from: u32, to: u32) {
+        let key_tag = tag(&self.hasher, self.key(from).unwrap_or_default());
+        self.index.move_slot(key_tag, from, to);
+        let slot = self.slot_mut(from).map(std::mem::take).unwrap_or_default();
+        if let Some(place) = self.slot_mut(to) {
+            *place = slot;
+        }
+        for state in 1..self.states as u32 {
+            let value = self.value_mut(from, state).map(std::mem::take).unwrap_or_default();
+            if let Some(place) = self.value_mut(to, state) {
+                *place = value;
+            }
+        }
+    }
+
+    /// Gives back all slots from `slots` on, which are free.
+    pub(super) fn truncate(&mut self, slots: usize) {
+        self.slot_count = slots;
+        let (chunks, rest) = (slots.div_ceil(CHUNK_SLOTS), (slots + CHUNK_SLOTS - 1) % CHUNK_SLOTS + 1);
+        self.chunks.truncate(chunks);
+        self.others.truncate(chunks);
+        if let (Some(chunk), Some(others)) = (self.chunks.last_mut(), self.others.last_mut()) {
+            chunk.truncate(rest);
+            others.truncate(rest * self.states.saturating_sub(1));
+        }
     }
 
     pub(super) fn clear(&mut self) {

@@ -111,7 +111,7 @@ fn only_cells_that_changed_are_in_a_change_set() {
 fn states_beyond_the_thirtieth_are_states_like_others() {
     let column = |state: u8| StateColumn {
         space: CellSpace { operator: 9, state },
-        ..columns()[if state % 2 == 0 { COUNT as usize } else { ITEMS as usize }].clone()
+        ..columns()[if state.is_multiple_of(2) { COUNT as usize } else { ITEMS as usize }].clone()
     };
     let mut rig = Rig::new();
     rig.call.state = KeyedState::new((0..40).map(column).collect(), Arc::clone(&rig.store) as _);
