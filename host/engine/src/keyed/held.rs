@@ -53,8 +53,7 @@ impl Entries {
 
     /// Sets what is known of an entry; one that is dirty stays so until the cut.
     pub(super) fn insert(&mut self, map_key: &[u8], value: Option<&[u8]>, dirty: bool) {
-        let of =
-            |value: Option<&[u8]>| ENTRY_BYTES + allocated(map_key.len()) + allocated(value.map_or(0, <[u8]>::len));
+        let of = |value: Option<&[u8]>| allocated(map_key.len()) + allocated(value.map_or(0, <[u8]>::len));
         self.bytes += of(value);
         let entry = Entry { value: value.map(Into::into), dirty };
         if let Some(before) = self.known.insert(map_key.into(), entry) {
