@@ -289,3 +289,6 @@ impl HeadersColumn {
         self.values.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;
