@@ -1,8 +1,8 @@
 use super::codec::{encode_begin, encode_commit};
 use super::cut::{CutEpoch, is_worth_a_commit};
+use super::decide;
 use super::sums::{sum_changes, sum_outputs};
-use super::decide::{self, Found, Outcome, Resolving};
-use super::{CommitPorts, CommitterSettings, EpochEnd, EpochLost, Identity, Resolution, SinkPort, Stop};
+use super::{CommitPorts, CommitterSettings, EpochEnd, EpochLost, Identity, SinkPort, Stop};
 use crate::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, Meta, TransactionLog};
 use millstream_model::commit::{BeginRecord, CommitRecord, OutputTotal, PartitionPosition};
 use millstream_model::ids::{EpochNumber, Incarnation, Lineage, SinkIndex, Token};
@@ -23,9 +23,9 @@ pub struct Committer {
     pub(super) open: Transaction,
     /// When the last commit was, on the monotonic clock.
     pub(super) committed_ms: u64,
-    resolves: u32,
+    pub(super) resolves: u32,
     /// Why there is no going on, found where only an [`EpochLost`] could be returned.
-    fatal: Option<Stop>,
+    pub(super) fatal: Option<Stop>,
 }
 
 /// The epoch that is being written.
@@ -36,11 +36,17 @@ pub(super) struct Transaction {
     connections_lost: u64,
     outputs: Vec<OutputTotal>,
     /// The commit record produced for it, and the changes to apply.
-    decided: Option<(CommitRecord, Vec<ChangeSet>)>,
-    may_be_fenced: bool,
-    lost_because: String,
+    pub(super) decided: Option<(CommitRecord, Vec<ChangeSet>)>,
+    pub(super) may_be_fenced: bool,
+    pub(super) lost_because: String,
     /// Whether the producer must be made anew before the next begin.
     pub(super) needs_init: bool,
+}
+
+impl Transaction {
+    pub(super) fn new(sinks: usize) -> Self {
+        Self { outputs: vec![OutputTotal::default(); sinks], ..Self::default() }
+    }
 }
 
 impl Committer {
@@ -53,7 +59,7 @@ impl Committer {
     ) -> Self {
         let committed_ms = ports.clock.monotonic_ms();
         Self {
-            open: Transaction { outputs: vec![OutputTotal::default(); ports.sinks.len()], ..Transaction::default() },
+            open: Transaction::new(ports.sinks.len()),
             ports,
             identity,
             settings,
@@ -106,7 +112,7 @@ impl Committer {
             }
         }
         let file_lengths = self.prepare_sinks()?;
-        let (record, changes) = self.make_record(end, file_lengths);
+        let (record, changes) = self.make_record(end, file_lengths)?;
         if self.ports.log.is_some() {
             self.with_log(|log| log.flush())?;
             fail::fail_point!("before_commit_record");
@@ -127,7 +133,7 @@ impl Committer {
     fn judge(&self, end: &EpochEnd) -> CutEpoch {
         let before = self.applied.as_ref();
         let moved = |position: &PartitionPosition| {
-            let then = before.and_then(|before| find(&before.positions, position));
+            let then = before.and_then(|before| decide::find(&before.positions, position));
             then.is_none_or(|then| then.next != position.next)
         };
         let was_finished = before.is_some_and(|before| before.finished);
@@ -165,18 +171,13 @@ impl Committer {
     /// pipeline meanwhile is seen here and not fenced in return.
     fn take_over_again(&mut self) -> Result<(), EpochLost> {
         self.with_log(|log| log.init())?;
-        let found = self.read_log().map_err(|stop| self.lose(stop.to_string(), Some(stop)))?;
-        let owned = decide::check_owner(&found, self.lineage, self.incarnation);
-        owned.map_err(|stop| self.lose(stop.to_string(), Some(stop)))?;
+        let owned = self.read_log().and_then(|found| decide::check_owner(&found, self.lineage, self.incarnation));
+        owned.map_err(|stop| match stop {
+            Stop::Log(error) => self.lose_by_log(&error),
+            stop => self.lose(stop.to_string(), Some(stop)),
+        })?;
         self.open.needs_init = false;
         Ok(())
-    }
-
-    pub(super) fn read_log(&mut self) -> Result<Found, Stop> {
-        match &mut self.ports.log {
-            Some(log) => super::start::read_log(log.as_mut()),
-            None => Ok(Found::default()),
-        }
     }
 
     fn next_token(&self) -> Token {
@@ -202,14 +203,14 @@ impl Committer {
         }
     }
 
-    fn make_record(&self, end: EpochEnd, file_lengths: BTreeMap<String, u64>) -> (CommitRecord, Vec<ChangeSet>) {
+    fn make_record(
+        &mut self,
+        end: EpochEnd,
+        file_lengths: BTreeMap<String, u64>,
+    ) -> Result<(CommitRecord, Vec<ChangeSet>), EpochLost> {
+        let positions = decide::adjoin(self.applied.as_ref(), end.positions);
+        let positions = positions.map_err(|stop| self.lose(stop.to_string(), Some(stop)))?;
         let before = self.applied.as_ref();
-        let mut positions = end.positions;
-        for position in &mut positions {
-            if let Some(then) = before.and_then(|before| find(&before.positions, position)) {
-                position.from = then.next;
-            }
-        }
         let mut output_totals = before.map(|before| before.output_totals.clone()).unwrap_or_default();
         for (id, epoch) in self.identity.sink_ids.iter().zip(&self.open.outputs) {
             if epoch.records > 0 {
@@ -231,7 +232,7 @@ impl Committer {
             gaps: end.gaps,
             finished: end.finished,
         };
-        (record, end.changes)
+        Ok((record, end.changes))
     }
 
     /// Ends the transaction, however often it takes: a retriable error leaves it as it was.
@@ -256,74 +257,16 @@ impl Committer {
         fail::fail_point!("before_apply");
         let bytes = encode_commit(&record);
         let is_only_copy = self.ports.log.is_none();
-        self.ports.state.write(&changes, &[(Meta::Applied, Some(&bytes))], is_only_copy)?;
+        // What was seeded from a checkpoint is a fold of this history's commits from its first one on.
+        let seeded = [(Meta::Applied, Some(bytes.as_slice())), (Meta::Restoring, None)];
+        let meta = seeded.get(..if record.previous.is_none() { 2 } else { 1 }).unwrap_or_default();
+        self.ports.state.write(&changes, meta, is_only_copy)?;
         fail::fail_point!("after_apply");
         let connections_lost = self.ports.log.as_ref().map_or(0, |log| log.connections_lost());
         let needs_init = connections_lost != self.open.connections_lost;
-        self.open = Transaction {
-            outputs: vec![OutputTotal::default(); self.ports.sinks.len()],
-            needs_init,
-            ..Transaction::default()
-        };
+        self.open = Transaction { needs_init, ..Transaction::new(self.ports.sinks.len()) };
         self.applied = Some(record);
         self.committed_ms = self.ports.clock.monotonic_ms();
-        Ok(())
-    }
-
-    /// Finds out what became of the epoch that was lost, and brings log, store and sinks in line with that.
-    ///
-    /// # Errors
-    /// When the pipeline cannot go on.
-    pub fn resolve(&mut self) -> Result<Resolution, Stop> {
-        fail::fail_point!("in_resolve");
-        if let Some(stop) = self.fatal.take() {
-            return Err(stop);
-        }
-        self.resolves += 1;
-        if self.resolves > self.settings.resolves_max {
-            let reason = std::mem::take(&mut self.open.lost_because);
-            return Err(Stop::ResolvesExhausted { resolves: self.resolves - 1, reason });
-        }
-        if self.open.may_be_fenced {
-            // Two owners that fence each other in turn would go on for ever in step.
-            let random_ms = self.ports.clock.now_ms().unsigned_abs() % 2_000;
-            self.ports.clock.pause(1_000 + random_ms);
-        }
-        let outcome = self.outcome()?;
-        let resolution = if outcome == Outcome::Committed {
-            self.apply()?;
-            self.resolves = 0;
-            self.applied.clone().map_or(Resolution::RolledBack(None), Resolution::Committed)
-        } else {
-            let sinks = self.ports.sinks.len();
-            self.open = Transaction { outputs: vec![OutputTotal::default(); sinks], ..Transaction::default() };
-            self.recover_sinks()?;
-            Resolution::RolledBack(self.applied.clone())
-        };
-        self.open.needs_init = false;
-        Ok(resolution)
-    }
-
-    fn outcome(&mut self) -> Result<Outcome, Stop> {
-        let Some(log) = &mut self.ports.log else { return Ok(Outcome::RolledBack) };
-        log.init()?;
-        let ours = Resolving {
-            lineage: self.lineage,
-            incarnation: self.incarnation,
-            in_flight: self.open.decided.as_ref().map(|(record, _)| record.token),
-            applied: self.applied.as_ref().map(|applied| applied.token),
-        };
-        decide::at_resolve(&self.read_log()?, &ours)
-    }
-
-    /// Cuts off what local sinks hold beyond the newest commit.
-    pub(super) fn recover_sinks(&mut self) -> Result<(), Stop> {
-        for (sink, id) in self.ports.sinks.iter_mut().zip(&self.identity.sink_ids) {
-            if let SinkPort::Local(local) = sink {
-                let length = self.applied.as_ref().and_then(|applied| applied.file_lengths.get(id));
-                local.recover(length.copied().unwrap_or(0))?;
-            }
-        }
         Ok(())
     }
 
@@ -342,13 +285,9 @@ impl Committer {
         self.lose(error.to_string(), fatal)
     }
 
-    fn lose(&mut self, reason: String, fatal: Option<Stop>) -> EpochLost {
+    pub(super) fn lose(&mut self, reason: String, fatal: Option<Stop>) -> EpochLost {
         self.open.lost_because.clone_from(&reason);
         self.fatal = fatal;
         EpochLost { reason }
     }
-}
-
-fn find<'a>(positions: &'a [PartitionPosition], like: &PartitionPosition) -> Option<&'a PartitionPosition> {
-    positions.iter().find(|position| position.source == like.source && position.partition == like.partition)
 }

@@ -1,7 +1,7 @@
 //! What to do at a start and after a lost epoch, from what was found. Pure.
 
 use super::{Identity, Stop};
-use millstream_model::commit::{BeginRecord, CommitRecord, CommitsEntry, OpenRecord};
+use millstream_model::commit::{BeginRecord, CommitRecord, CommitsEntry, OpenRecord, PartitionPosition};
 use millstream_model::ids::{Incarnation, Lineage, Token};
 
 /// Function and number of key groups, as `open` records say it.
@@ -85,6 +85,10 @@ pub(super) fn at_start(identity: &Identity, found: &Found, store: &StoreFacts, n
         check_identity(identity, open)?;
     }
     let (log, applied) = match (log, applied) {
+        // A checkpoint's cells whose way into this history's first commit was cut off behind it.
+        (Some(log), Some(applied)) if store.is_restoring && log.lineage != applied.lineage => {
+            return Ok(Begin::RestoreEmpty);
+        }
         (Some(log), Some(applied)) => (log, applied),
         (Some(_), None) => return Ok(Begin::RestoreEmpty),
         (None, None) => return Ok(Begin::Fresh),
@@ -110,7 +114,7 @@ pub(super) fn at_start(identity: &Identity, found: &Found, store: &StoreFacts, n
             )
         });
     }
-    if log == applied {
+    if log == applied && !store.is_restoring {
         return Ok(Begin::Resume);
     }
     if applied.epoch > log.epoch {
@@ -119,8 +123,8 @@ pub(super) fn at_start(identity: &Identity, found: &Found, store: &StoreFacts, n
         return Err(tokens("the state directory is ahead of the log", advice.to_owned()));
     }
     let age_ms = store.applied.as_ref().map_or(0, |applied| now_ms.saturating_sub(applied.committed_ms));
-    let is_base = !store.is_restoring && age_ms < BASE_AGE_MS_MAX;
-    Ok(if is_base { Begin::RestoreForward } else { Begin::RestoreEmpty })
+    // Half a restore over a base is a base still: what it wrote, the next one writes again.
+    Ok(if age_ms < BASE_AGE_MS_MAX { Begin::RestoreForward } else { Begin::RestoreEmpty })
 }
 
 /// Checks that the pipeline still reads what its history is about.
@@ -207,136 +211,35 @@ pub(super) fn check_owner(found: &Found, lineage: Lineage, incarnation: Incarnat
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::panic, reason = "tests")]
-    use super::*;
-    use millstream_model::commit::TopicIdentity;
-    use millstream_model::ids::EpochNumber;
-    use std::collections::BTreeMap;
-
-    fn token(lineage: u8, epoch: u64) -> Token {
-        Token { lineage: Lineage([lineage; 16]), incarnation: Incarnation(1), epoch: EpochNumber(epoch) }
+/// Joins the positions of an epoch to those of the commit before. A source never goes back but to the positions of a commit.
+pub(super) fn adjoin(
+    before: Option<&CommitRecord>,
+    mut positions: Vec<PartitionPosition>,
+) -> Result<Vec<PartitionPosition>, Stop> {
+    for position in &mut positions {
+        let Some(then) = before.and_then(|before| find(&before.positions, position)) else { continue };
+        if position.next < then.next {
+            return Err(Stop::Config(format!(
+                "source `{}` went back in partition {}, from offset {} to {}: records would count twice; was the topic truncated (unclean leader election)? Nothing was committed",
+                position.source, position.partition, then.next, position.next
+            )));
+        }
+        position.from = then.next;
+        position.timestamp_ms_max = position.timestamp_ms_max.max(then.timestamp_ms_max);
     }
-
-    fn commit(lineage: u8, epoch: u64) -> CommitRecord {
-        CommitRecord { token: token(lineage, epoch), committed_ms: 1_000, ..CommitRecord::default() }
-    }
-
-    fn open(incarnation: u64) -> OpenRecord {
-        OpenRecord {
-            lineage: Lineage([1; 16]),
-            incarnation: Incarnation(incarnation),
-            host: "h".to_owned(),
-            pid: 1,
-            started_ms: 0,
-            cluster_id: "c".to_owned(),
-            topics: BTreeMap::from([("in".to_owned(), topic("lines", "T1", 4))]),
-            changelog: 0,
-            catalog: Default::default(),
-            digests: BTreeMap::new(),
-            key_groups: KEY_GROUPS.to_owned(),
-            sink_starts: BTreeMap::new(),
+    // A partition that is not read any more keeps its place, should it come back.
+    for then in before.map(|before| before.positions.as_slice()).unwrap_or_default() {
+        if find(&positions, then).is_none() {
+            positions.push(PartitionPosition { from: then.next, ..then.clone() });
         }
     }
-
-    fn topic(name: &str, id: &str, partitions: i32) -> TopicIdentity {
-        TopicIdentity { name: name.to_owned(), id: id.to_owned(), partitions }
-    }
-
-    fn identity() -> Identity {
-        Identity {
-            id: "words".to_owned(),
-            host: "h".to_owned(),
-            pid: 2,
-            cluster_id: "c".to_owned(),
-            topics: BTreeMap::from([("in".to_owned(), topic("lines", "T1", 4))]),
-            changelog: 0,
-            digests: BTreeMap::new(),
-            operators: Vec::new(),
-            sink_ids: Vec::new(),
-            sink_ends: BTreeMap::new(),
-            fresh_lineage: Lineage([9; 16]),
-        }
-    }
-
-    fn start(log: Option<CommitRecord>, store: Option<CommitRecord>, is_from_checkpoint: bool) -> Result<Begin, Stop> {
-        let begin = log.as_ref().map(|commit| BeginRecord { token: commit.token });
-        let found = Found { open: Some(open(1)), begin, commit: log };
-        let store = StoreFacts { applied: store, is_restoring: false, is_from_checkpoint };
-        at_start(&identity(), &found, &store, 2_000)
-    }
-
-    #[test]
-    fn a_start_goes_on_where_log_and_store_are() {
-        assert_eq!(at_start(&identity(), &Found::default(), &StoreFacts::default(), 0), Ok(Begin::Fresh));
-        assert_eq!(start(None, None, false), Ok(Begin::Fresh));
-        assert_eq!(start(Some(commit(1, 3)), Some(commit(1, 3)), false), Ok(Begin::Resume));
-        assert_eq!(start(Some(commit(1, 3)), Some(commit(1, 2)), false), Ok(Begin::RestoreForward));
-        assert_eq!(start(Some(commit(1, 3)), None, false), Ok(Begin::RestoreEmpty));
-        assert_eq!(start(None, Some(commit(2, 7)), true), Ok(Begin::Seed));
-        assert_eq!(start(Some(commit(1, 3)), Some(commit(1, 1)), true), Ok(Begin::RestoreForward));
-    }
-
-    #[test]
-    fn a_store_too_old_or_half_restored_is_no_base() {
-        let found = Found { commit: Some(commit(1, 3)), begin: Some(BeginRecord { token: token(1, 3) }), open: None };
-        let store = StoreFacts { applied: Some(commit(1, 2)), ..StoreFacts::default() };
-        let late = 1_000 + BASE_AGE_MS_MAX;
-        assert_eq!(at_start(&identity(), &found, &store, late), Ok(Begin::RestoreEmpty));
-        let store = StoreFacts { is_restoring: true, ..store };
-        assert_eq!(at_start(&identity(), &found, &store, 2_000), Ok(Begin::RestoreEmpty));
-    }
-
-    #[test]
-    fn a_start_never_rewinds_and_never_mixes_histories() {
-        assert!(matches!(start(Some(commit(1, 3)), Some(commit(1, 4)), false), Err(Stop::Tokens { .. })));
-        assert!(matches!(start(Some(commit(1, 3)), Some(commit(2, 3)), false), Err(Stop::Tokens { .. })));
-        assert!(matches!(start(Some(commit(1, 3)), Some(commit(2, 3)), true), Err(Stop::Config(_))));
-        assert!(matches!(start(None, Some(commit(1, 3)), false), Err(Stop::Tokens { .. })));
-    }
-
-    #[test]
-    fn a_begin_without_its_commit_is_torn() {
-        let found = Found { open: None, begin: Some(BeginRecord { token: token(1, 4) }), commit: Some(commit(1, 3)) };
-        assert!(matches!(at_start(&identity(), &found, &StoreFacts::default(), 0), Err(Stop::Torn { .. })));
-    }
-
-    #[test]
-    fn other_topics_than_those_of_the_history_are_named() {
-        let check = |change: fn(&mut Identity), expected: &str| {
-            let mut identity = identity();
-            change(&mut identity);
-            let Err(Stop::Config(text)) = check_identity(&identity, &open(1)) else { panic!("nothing found") };
-            assert!(text.contains(expected) && text.contains("millstream reset words"), "{text}");
-        };
-        let put = |identity: &mut Identity, topic| identity.topics.insert("in".to_owned(), topic);
-        check(|identity| identity.cluster_id = "d".to_owned(), "cluster `d`");
-        check(|identity| drop(identity.topics.insert("in".to_owned(), topic("lines", "T2", 4))), "created again");
-        check(|identity| drop(identity.topics.insert("in".to_owned(), topic("lines", "T1", 3))), "had 4 partitions");
-        check(|identity| drop(identity.topics.insert("in".to_owned(), topic("other", "T1", 4))), "another id");
-        let mut grown = identity();
-        put(&mut grown, topic("lines", "T1", 5));
-        assert_eq!(check_identity(&grown, &open(1)), Ok(()));
-    }
-
-    #[test]
-    fn a_resolve_believes_the_log_alone() {
-        let found = |epoch, incarnation| Found {
-            open: Some(open(incarnation)),
-            begin: Some(BeginRecord { token: token(1, epoch) }),
-            commit: Some(commit(1, epoch)),
-        };
-        let ours = Resolving {
-            lineage: Lineage([1; 16]),
-            incarnation: Incarnation(1),
-            in_flight: Some(token(1, 5)),
-            applied: Some(token(1, 4)),
-        };
-        assert_eq!(at_resolve(&found(5, 1), &ours), Ok(Outcome::Committed));
-        assert_eq!(at_resolve(&found(4, 1), &ours), Ok(Outcome::RolledBack));
-        assert!(matches!(at_resolve(&found(6, 1), &ours), Err(Stop::Tokens { .. })));
-        assert!(matches!(at_resolve(&found(4, 2), &ours), Err(Stop::Fenced { .. })));
-        assert!(matches!(at_resolve(&found(5, 2), &ours), Err(Stop::Fenced { .. })));
-    }
+    Ok(positions)
 }
+
+/// The position of the same partition.
+pub(super) fn find<'a>(positions: &'a [PartitionPosition], like: &PartitionPosition) -> Option<&'a PartitionPosition> {
+    positions.iter().find(|position| position.source == like.source && position.partition == like.partition)
+}
+
+#[cfg(test)]
+mod tests;

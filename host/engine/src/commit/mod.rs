@@ -8,6 +8,7 @@ pub mod codec;
 mod committer;
 pub mod cut;
 mod decide;
+mod resolve;
 mod restore;
 mod start;
 mod stop;

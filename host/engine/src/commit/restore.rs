@@ -1,12 +1,13 @@
-use super::{Committer, EpochEnd, Stop};
+use super::{Committer, EpochEnd, Resolution, Stop};
 use crate::ports::{ChangeSet, LogError, LogErrorKind, Meta, StateBackend, StateError, TransactionLog};
 use millstream_model::commit::CommitRecord;
+use std::sync::Arc;
 
 /// Cells of a store written to the changelog at a time.
 const SEED_CELLS: usize = 10_000;
 
-/// Lays the changelog over the store, emptied before if it is no base, and returns the number of cells read. A restore that is cut off leaves a store that says so, or one whose
-/// `applied` still is the old one: it is repeated, and writing a cell twice is harmless.
+/// Lays the changelog over the store, emptied before if it is no base, and returns the number of cells read. While that goes on the store says that it is no fold
+/// of anything: a restore that is cut off is made again, and writing a cell twice is harmless.
 pub(super) fn from_changelog(
     log: &mut dyn TransactionLog,
     state: &dyn StateBackend,
@@ -15,8 +16,8 @@ pub(super) fn from_changelog(
 ) -> Result<u64, Stop> {
     if is_empty {
         state.clear()?;
-        state.write(&[], &[(Meta::Restoring, Some(&[]))], true)?;
     }
+    state.write(&[], &[(Meta::Restoring, Some(&[]))], true)?;
     let mut cells = 0;
     let mut failed = None;
     let read = log.read_changes(&mut |changes| {
@@ -37,32 +38,29 @@ pub(super) fn from_changelog(
     Ok(cells)
 }
 
-/// Begins a history with the state and positions of a checkpoint: its first commit holds them all, so that the changelog has every cell.
+/// Begins a history with the state and positions of a checkpoint: its first commit holds them all, so that the changelog has every cell. Until that commit is applied
+/// the store says that it is no fold of this history.
 pub(super) fn seed(committer: &mut Committer, checkpoint: CommitRecord) -> Result<(), Stop> {
-    let changes = all_cells(committer.ports.state.as_ref())?;
-    let mut record = checkpoint;
-    // Lengths and totals are of another history; whatever sinks hold, this one has written nothing.
-    record.file_lengths.clear();
-    record.output_totals.clear();
+    let state = Arc::clone(&committer.ports.state);
+    state.write(&[], &[(Meta::Restoring, Some(&[]))], true)?;
     committer.recover_sinks()?;
-    let end = EpochEnd {
-        positions: record.positions,
-        operators: record.operators,
-        changes,
-        finished: record.finished,
-        force: true,
-        ..EpochEnd::default()
-    };
-    let committed = committer.commit(end);
-    match committed {
-        Ok(_) => Ok(()),
-        Err(_) => match committer.resolve()? {
-            super::Resolution::Committed(_) => Ok(()),
-            super::Resolution::RolledBack(_) => Err(Stop::Config(
-                "the checkpoint could not be written to the new changelog: start again with --from-checkpoint"
-                    .to_owned(),
-            )),
-        },
+    loop {
+        // Lengths and totals are of another history; whatever sinks hold, this one has written nothing.
+        let end = EpochEnd {
+            positions: checkpoint.positions.clone(),
+            operators: checkpoint.operators.clone(),
+            changes: all_cells(state.as_ref())?,
+            finished: checkpoint.finished,
+            force: true,
+            ..EpochEnd::default()
+        };
+        if committer.commit(end).is_ok() {
+            return Ok(());
+        }
+        // As often as any epoch: `resolve` ends it.
+        if let Resolution::Committed(_) = committer.resolve()? {
+            return Ok(());
+        }
     }
 }
 

@@ -1,12 +1,19 @@
 use super::codec::{decode_commit, decode_entry, encode_commit, encode_open};
 use super::decide::{self, Begin, Found, KEY_GROUPS, StoreFacts};
 use super::{CommitPorts, Committer, CommitterSettings, Identity, Started, Stop, restore};
-use crate::ports::{CommitsKey, LogError, LogErrorKind, Meta, StateBackend, TransactionLog};
+use crate::ports::{Clock, CommitsKey, LogError, LogErrorKind, Meta, StateBackend, TransactionLog};
 use millstream_model::commit::{Catalog, CommitRecord, OpenRecord};
 use millstream_model::ids::Incarnation;
 
 /// Attempts at writing the `open` record.
 const OPEN_ATTEMPTS: u32 = 10;
+
+/// Least pause between two of them, in milliseconds; chance adds up to as much.
+const OPEN_PAUSE_MS: u64 = 500;
+
+/// How often the end of the transaction that holds it is asked for, and the pause in between, in milliseconds.
+const END_ATTEMPTS: u32 = 100;
+const END_PAUSE_MS: u64 = 100;
 
 /// The newest records of the commits partition.
 pub(super) fn read_log(log: &mut dyn TransactionLog) -> Result<Found, Stop> {
@@ -41,12 +48,14 @@ impl Committer {
         };
         let open = make_open(&identity, found.open.as_ref(), checkpointed, ports.clock.now_ms())?;
         let bytes = encode_open(&open);
-        if let Some(log) = &mut ports.log {
-            write_open(log.as_mut(), &open, &bytes)?;
-        }
+        let needs_init = match &mut ports.log {
+            Some(log) => write_open(log.as_mut(), ports.clock.as_ref(), &open, &bytes)?,
+            None => false,
+        };
         let newest = if begin == Begin::Seed { None } else { found.commit };
         let owner = (open.lineage, open.incarnation);
         let mut committer = Self::new(ports, identity, settings, owner, newest);
+        committer.open.needs_init = needs_init;
         let restored_cells = committer.bring_up(begin, store.applied)?;
         let has_log = committer.ports.log.is_some();
         committer.ports.state.write(&[], &[(Meta::Open, Some(&bytes))], !has_log)?;
@@ -156,37 +165,49 @@ fn make_open(
     })
 }
 
-/// Commits the `open` record. An attempt of unknown outcome is looked up, never repeated over somebody else's.
-fn write_open(log: &mut dyn TransactionLog, open: &OpenRecord, bytes: &[u8]) -> Result<(), Stop> {
-    let mut attempt = 1;
-    loop {
-        let error = match try_open(log, bytes) {
-            Ok(()) => return Ok(()),
+/// Commits the `open` record, and tells whether a request of it may still be under way. An attempt of unknown outcome is looked up, never repeated over
+/// somebody else's.
+fn write_open(log: &mut dyn TransactionLog, clock: &dyn Clock, open: &OpenRecord, bytes: &[u8]) -> Result<bool, Stop> {
+    for _ in 0..OPEN_ATTEMPTS {
+        let error = match try_open(log, clock, bytes) {
+            Ok(is_late) => return Ok(is_late),
             Err(error) => error,
         };
-        if error.kind == LogErrorKind::Fatal || attempt == OPEN_ATTEMPTS {
+        if error.kind == LogErrorKind::Fatal {
             return Err(error.into());
         }
-        attempt += 1;
+        // Two starts at a time would fence each other in step.
+        clock.pause(OPEN_PAUSE_MS + clock.now_ms().unsigned_abs() % OPEN_PAUSE_MS);
         log.init()?;
         match read_log(log)?.open {
-            Some(newest) if newest == *open => return Ok(()),
+            Some(newest) if newest == *open => return Ok(false),
             Some(newest) if newest.lineage != open.lineage || newest.incarnation >= open.incarnation => {
                 return Err(Stop::Fenced { by: Box::new(newest) });
             }
             _ => {}
         }
     }
+    Err(Stop::Log(LogError {
+        kind: LogErrorKind::Unknown,
+        during: "taking the pipeline over".to_owned(),
+        reason: format!("{OPEN_ATTEMPTS} attempts at writing the `open` record failed"),
+    }))
 }
 
-fn try_open(log: &mut dyn TransactionLog, bytes: &[u8]) -> Result<(), LogError> {
+fn try_open(log: &mut dyn TransactionLog, clock: &dyn Clock, bytes: &[u8]) -> Result<bool, LogError> {
+    let connections_lost = log.connections_lost();
     log.begin()?;
     log.produce_commits(CommitsKey::Open, bytes)?;
     log.flush()?;
+    let mut attempt = 0;
     loop {
+        attempt += 1;
         match log.end() {
-            Err(error) if error.kind == LogErrorKind::Retriable => {}
-            ended => return ended,
+            Ok(()) => return Ok(log.connections_lost() != connections_lost),
+            Err(error) if error.kind == LogErrorKind::Retriable && attempt < END_ATTEMPTS => {
+                clock.pause(END_PAUSE_MS);
+            }
+            Err(error) => return Err(error),
         }
     }
 }
