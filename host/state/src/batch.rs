@@ -1,15 +1,15 @@
 //! Write batches, built in the bytes RocksDB itself uses: one call per batch instead of one per cell.
 //!
 //! The layout is that of RocksDB's `write_batch.cc`, which is also that of its log and therefore never changes: sequence u64, count u32 (both little endian), then
-//! per entry a tag (put 5, delete 4, both with a column family), the family as LEB128, length and bytes of the key, and of the value of a put.
+//! per entry a tag (put 1, delete 0; both of the default column family), length as LEB128 and bytes of the key, and of the value of a put.
 
 use millstream_engine::ports::ChangeSet;
 use millstream_model::cell::write_varint;
-use rocksdb::{ColumnFamily, WriteBatch};
+use rocksdb::WriteBatch;
 
 const HEADER_BYTES: usize = 12;
-const PUT: u8 = 5;
-const DELETE: u8 = 4;
+const PUT: u8 = 1;
+const DELETE: u8 = 0;
 
 /// The entries of one write.
 pub(crate) struct Batch {
@@ -17,23 +17,15 @@ pub(crate) struct Batch {
     count: u32,
 }
 
-/// How a column family is named in a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FamilyNumber(u32);
-
-impl FamilyNumber {
-    /// Asks RocksDB by letting it build a batch; `None` if the layout is not the one we know.
-    pub(crate) fn of(family: &ColumnFamily) -> Option<Self> {
-        let mut probe = WriteBatch::default();
-        probe.put_cf(family, b"key", b"value");
-        probe.delete_cf(family, b"key");
-        let tagged = probe.data().get(HEADER_BYTES..)?.strip_prefix(&[PUT])?;
-        let number = Self(millstream_model::cell::read_varint(tagged)?.0);
-        let mut ours = Batch::new(0);
-        ours.put(number, b"key", b"value");
-        ours.delete(number, b"key");
-        (ours.finished() == probe.data()).then_some(number)
-    }
+/// Whether RocksDB builds the same bytes as we do.
+pub(crate) fn layout_is_known() -> bool {
+    let mut theirs = WriteBatch::default();
+    theirs.put(b"key", b"value");
+    theirs.delete(b"key");
+    let mut ours = Batch::new(0);
+    ours.put(b"key", b"value");
+    ours.delete(b"key");
+    ours.finished() == theirs.data()
 }
 
 impl Batch {
@@ -50,29 +42,27 @@ impl Batch {
     }
 
     #[inline]
-    pub(crate) fn put(&mut self, family: FamilyNumber, key: &[u8], value: &[u8]) {
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) {
         self.bytes.push(PUT);
-        write_varint(&mut self.bytes, family.0);
         self.text(key);
         self.text(value);
         self.count += 1;
     }
 
     #[inline]
-    pub(crate) fn delete(&mut self, family: FamilyNumber, key: &[u8]) {
+    pub(crate) fn delete(&mut self, key: &[u8]) {
         self.bytes.push(DELETE);
-        write_varint(&mut self.bytes, family.0);
         self.text(key);
         self.count += 1;
     }
 
     /// Adds changes in the order of their keys, which the memtable takes faster.
-    pub(crate) fn put_sorted(&mut self, family: FamilyNumber, changes: &ChangeSet) {
+    pub(crate) fn put_sorted(&mut self, changes: &ChangeSet) {
         for row in key_order(changes) {
             let key = changes.keys.get(row).unwrap_or_default();
             match changes.values.get(row) {
-                Some(value) => self.put(family, key, value),
-                None => self.delete(family, key),
+                Some(value) => self.put(key, value),
+                None => self.delete(key),
             }
         }
     }

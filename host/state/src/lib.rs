@@ -7,6 +7,7 @@ mod error;
 mod faults;
 mod identity;
 mod options;
+mod seal;
 mod sizes;
 mod store;
 

@@ -14,19 +14,20 @@ fn share(memory_bytes: u64, (of, all): (u64, u64)) -> usize {
     usize::try_from(memory_bytes / all * of).unwrap_or(usize::MAX).max(BUFFERS_BYTES_MIN)
 }
 
-/// Options of the whole database.
-pub(crate) fn database(memory_bytes: u64) -> Options {
+/// Options of the whole database. With `has_log` each piece of RocksDB's log must follow upon the one before it.
+pub(crate) fn database(memory_bytes: u64, has_log: bool) -> Result<Options, rocksdb::Error> {
+    let mut options = plain(memory_bytes);
+    // The crate has no method for this one. Without a log at all, as after the restore of a checkpoint, RocksDB would refuse to open.
+    options.get_options_from_string(if has_log { "track_and_verify_wals=true" } else { "track_and_verify_wals=false" })
+}
+
+fn plain(memory_bytes: u64) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    options.set_db_write_buffer_size(share(memory_bytes, BUFFERS_SHARE));
     options.set_max_background_jobs(2);
     // A torn tail of the log is what a crash leaves; anything else is damage and must not be passed over.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    options.set_track_and_verify_wals_in_manifest(true);
     options.set_paranoid_checks(true);
-    // Cells and facts reach the files together, so that whatever a lost piece of RocksDB's own manifest takes away, `applied` goes with its cells.
-    options.set_atomic_flush(true);
     options.set_keep_log_file_num(4);
     options.set_max_open_files(512);
     options.set_max_total_wal_size(memory_bytes.max(64 << 20));
@@ -41,7 +42,7 @@ pub(crate) fn read_only() -> Options {
     options
 }
 
-/// Options of the cells.
+/// Options of the one column family.
 pub(crate) fn cells(memory_bytes: u64) -> Options {
     let buffers_bytes = share(memory_bytes, BUFFERS_SHARE);
     let cache_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX).saturating_sub(buffers_bytes);
@@ -62,11 +63,4 @@ pub(crate) fn cells(memory_bytes: u64) -> Options {
     cells.set_max_write_buffer_number(3);
     cells.set_level_compaction_dynamic_level_bytes(true);
     cells
-}
-
-/// Options of the facts: a few small ones.
-pub(crate) fn facts() -> Options {
-    let mut facts = Options::default();
-    facts.set_write_buffer_size(1 << 20);
-    facts
 }

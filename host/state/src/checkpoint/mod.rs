@@ -8,6 +8,7 @@ mod restore;
 mod take;
 
 pub use catalog::Listed;
+pub(crate) use manifest::hex;
 pub use manifest::{Checkpoint, CheckpointFile};
 pub use objects::CheckpointStore;
 pub use take::{CheckpointSettings, RocksCheckpoints};
