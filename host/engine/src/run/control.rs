@@ -43,3 +43,9 @@ impl Control {
         &self.board
     }
 }
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("drain", &self.drain).field("board", &self.board).finish_non_exhaustive()
+    }
+}

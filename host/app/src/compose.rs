@@ -1,0 +1,306 @@
+//! Where the crates are put together: everything a run is made of, from a resolved pipeline.
+
+use crate::config::{PipelineFile, Resolved, SinkKind, SourceKind};
+use crate::error::{Failure, Outcome};
+use crate::graph::{self, Described};
+use crate::store::ModuleStore;
+use millstream_connect::{
+    FileSet, FileSink, FileSinkSettings, FileSource, FileSourceSettings, NexmarkSource, Share, StdinSettings,
+    StdinSource, StdoutSink,
+};
+use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
+use millstream_engine::ports::{Clock, OperatorFactory, Source, StateBackend, SystemClock, TransactionLog};
+use millstream_engine::run::RunPorts;
+use millstream_kafka::{KafkaCluster, KafkaLog, KafkaSource, LogSettings, SourceSettings};
+use millstream_model::commit::TopicIdentity;
+use millstream_model::ids::{Lineage, PartitionIndex};
+use millstream_model::plan::Plan;
+use millstream_state::{CheckpointSettings, CheckpointStore, RocksCheckpoints, RocksStore, StateDir};
+use millstream_wasm::{Engine, EngineSettings, ModuleSource, OperatorConfig};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Memory that jobs outside the caches may take of the budget for state: RocksDB's half.
+const ROCKSDB_SHARE: u64 = 2;
+
+/// A pipeline with its modules loaded and its operators opened.
+pub(crate) struct Loaded {
+    pub(crate) plan: Plan,
+    pub(crate) operators: Vec<Arc<dyn OperatorFactory>>,
+}
+
+/// The runtime, with compiled modules kept in the user's cache.
+pub(crate) fn wasm_engine() -> Outcome<Engine> {
+    let cache_dir = crate::paths::cache_dir().map(|cache| cache.join("modules"));
+    Engine::new(EngineSettings { cache_dir, ..EngineSettings::default() }).map_err(Failure::config)
+}
+
+/// Loads the modules of a pipeline, opens its operators and plans it.
+pub(crate) fn load(file: &PipelineFile, resolved: &Resolved) -> Outcome<Loaded> {
+    let engine = wasm_engine()?;
+    let problem = |problem| Failure::config(file.show(&problem));
+    let order = graph::topological(&resolved.operators).map_err(problem)?;
+    let store = ModuleStore::of_user();
+    let (mut operators, mut described) = (Vec::new(), Vec::new());
+    for spec in order.iter().filter_map(|at| resolved.operators.get(*at)) {
+        let path = store.find(&spec.module, &file.folder())?;
+        let module = ModuleSource::file(&path).and_then(|source| engine.load(&source)).map_err(Failure::config)?;
+        let config = OperatorConfig {
+            id: spec.id.clone(),
+            name: spec.name.clone(),
+            config: spec.config.clone(),
+            limits: spec.limits.clone(),
+            ..OperatorConfig::default()
+        };
+        let factory = engine.operator(&module, config).map_err(Failure::config)?;
+        described.push(Described {
+            digest: factory.digest(),
+            name: spec.name.clone().unwrap_or_else(|| spec.id.clone()),
+            descriptor: factory.descriptor().clone(),
+        });
+        operators.push(factory);
+    }
+    let plan = graph::plan(resolved, &order, &described).map_err(problem)?;
+    Ok(Loaded { plan, operators })
+}
+
+/// What of the outside is shared by all parts of a run.
+pub(crate) struct Outside {
+    pub(crate) cluster: Option<KafkaCluster>,
+    pub(crate) directory: StateDir,
+    pub(crate) store: Arc<RocksStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// How a run differs from the usual one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RunOptions {
+    pub(crate) from_checkpoint: Option<std::path::PathBuf>,
+    pub(crate) ignore_group_offsets: bool,
+}
+
+/// Connects to the cluster, if the pipeline has one, and checks that its topics are there.
+pub(crate) fn connect(resolved: &Resolved) -> Outcome<Option<KafkaCluster>> {
+    let is_used = resolved.topics().next().is_some()
+        || resolved.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Topic { .. }));
+    let Some(properties) = resolved.kafka.as_ref().filter(|_| is_used) else { return Ok(None) };
+    let cluster = KafkaCluster::connect(properties).map_err(Failure::config)?;
+    for (_, topic) in resolved.topics() {
+        cluster.topic(topic).map_err(Failure::config)?;
+    }
+    for sink in &resolved.sinks {
+        if let SinkKind::Topic { topic, create } = &sink.kind {
+            if let Some(partitions) = create {
+                cluster.create_topic(topic, *partitions).map_err(Failure::config)?;
+            }
+            cluster.topic(topic).map_err(Failure::config)?;
+        }
+    }
+    Ok(Some(cluster))
+}
+
+/// Takes the state directory and opens the store in it.
+pub(crate) fn open_state(resolved: &Resolved, cluster: Option<KafkaCluster>, options: &RunOptions) -> Outcome<Outside> {
+    let directory = StateDir::take(&resolved.state_dir, &resolved.id).map_err(Failure::config)?;
+    if let Some(cluster) = &cluster {
+        directory.check_cluster(&cluster.id().map_err(Failure::config)?).map_err(Failure::config)?;
+    }
+    if let Some(location) = &options.from_checkpoint {
+        let (place, name) = CheckpointStore::locate(location).map_err(Failure::config)?;
+        place.restore(&name, &directory).map_err(Failure::config)?;
+    }
+    let memory_bytes = resolved.state_memory_bytes / ROCKSDB_SHARE;
+    let store = RocksStore::open(&directory.store(), memory_bytes).map_err(Failure::failed)?;
+    Ok(Outside { cluster, directory, store: Arc::new(store), clock: Arc::new(SystemClock::default()) })
+}
+
+/// Everything `run` takes.
+pub(crate) struct Composed {
+    pub(crate) ports: RunPorts,
+    pub(crate) identity: Identity,
+    pub(crate) settings: CommitterSettings,
+}
+
+/// Puts a run together.
+pub(crate) fn compose(
+    resolved: &Resolved,
+    loaded: &Loaded,
+    outside: &Outside,
+    options: &RunOptions,
+) -> Outcome<Composed> {
+    let changelog = match &resolved.kafka {
+        Some(properties) if outside.cluster.is_some() => crate::history::changelog_number(properties, &resolved.id)?,
+        _ => 0,
+    };
+    if let Some(cluster) = &outside.cluster {
+        cluster.ensure_internal_topics(&resolved.id, changelog).map_err(Failure::config)?;
+    }
+    let identity = identity(resolved, loaded, outside, changelog)?;
+    let place = match &resolved.checkpoint.dir {
+        Some(dir) => dir.clone(),
+        None => outside.directory.checkpoints(),
+    };
+    let checkpoints = CheckpointSettings {
+        pipeline: resolved.id.clone(),
+        staging: outside.directory.staging(),
+        retained: resolved.checkpoint.keep,
+    };
+    let place = CheckpointStore::in_directory(&place).map_err(Failure::config)?;
+    let ports = RunPorts {
+        operators: loaded.operators.clone(),
+        sources: (0..resolved.workers)
+            .map(|worker| sources(resolved, outside, worker, options))
+            .collect::<Outcome<_>>()?,
+        commit: CommitPorts {
+            log: log(resolved, outside, changelog),
+            state: Arc::clone(&outside.store) as Arc<dyn StateBackend>,
+            sinks: sinks(resolved)?,
+            clock: Arc::clone(&outside.clock),
+        },
+        checkpoints: Box::new(RocksCheckpoints::new(Arc::clone(&outside.store), place, checkpoints)),
+        clock: Arc::clone(&outside.clock),
+        sink_record_bytes_max: record_bytes_max(resolved, outside)?,
+    };
+    let settings = CommitterSettings {
+        transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
+        from_checkpoint: options.from_checkpoint.is_some(),
+        ..CommitterSettings::default()
+    };
+    Ok(Composed { ports, identity, settings })
+}
+
+fn identity(resolved: &Resolved, loaded: &Loaded, outside: &Outside, changelog: u32) -> Outcome<Identity> {
+    let mut topics = BTreeMap::new();
+    for source in &resolved.sources {
+        topics.insert(source.id.clone(), source_identity(&source.id, &source.kind, outside.cluster.as_ref())?);
+    }
+    let mut sink_ends = BTreeMap::new();
+    if let Some(cluster) = &outside.cluster {
+        for sink in &resolved.sinks {
+            if let SinkKind::Topic { topic, .. } = &sink.kind {
+                sink_ends.insert(sink.id.clone(), cluster.ends(topic).map_err(Failure::config)?);
+            }
+        }
+    }
+    let states = loaded.plan.operators.iter().filter(|node| !node.descriptor.states.is_empty());
+    Ok(Identity {
+        id: resolved.id.clone(),
+        host: crate::paths::host_name(),
+        pid: std::process::id(),
+        cluster_id: match &outside.cluster {
+            Some(cluster) => cluster.id().map_err(Failure::config)?,
+            None => String::new(),
+        },
+        topics,
+        changelog,
+        digests: loaded.plan.operators.iter().map(|node| (node.id.clone(), node.digest)).collect(),
+        operators: states
+            .map(|node| (node.id.clone(), node.descriptor.states.iter().map(|state| state.name.clone()).collect()))
+            .collect(),
+        sink_ids: resolved.sinks.iter().map(|sink| sink.id.clone()).collect(),
+        sink_ends,
+        fresh_lineage: Lineage(uuid::Uuid::new_v4().into_bytes()),
+    })
+}
+
+fn source_identity(id: &str, kind: &SourceKind, cluster: Option<&KafkaCluster>) -> Outcome<TopicIdentity> {
+    Ok(match kind {
+        SourceKind::Topic { topic, .. } => match cluster {
+            Some(cluster) => cluster.topic(topic).map_err(Failure::config)?,
+            None => TopicIdentity { name: topic.clone(), ..TopicIdentity::default() },
+        },
+        SourceKind::File { paths, .. } => FileSet::find(id, paths).map_err(Failure::config)?.identity(),
+        SourceKind::Nexmark(settings) => settings.identity(),
+        SourceKind::Stdin { .. } => TopicIdentity { name: "stdin".to_owned(), id: String::new(), partitions: 1 },
+    })
+}
+
+/// A worker's part of every source.
+fn sources(resolved: &Resolved, outside: &Outside, worker: u32, options: &RunOptions) -> Outcome<Vec<Box<dyn Source>>> {
+    let workers = resolved.workers;
+    let mut made: Vec<Box<dyn Source>> = Vec::new();
+    for (index, source) in (0u16..).zip(&resolved.sources) {
+        let share = Share { worker, workers, first: PartitionIndex(u32::from(index) << 16) };
+        let clock = Arc::clone(&outside.clock);
+        made.push(match (&source.kind, &resolved.kafka) {
+            (SourceKind::Topic { topic, start, on_data_loss, read_uncommitted }, Some(properties)) => {
+                let settings = SourceSettings {
+                    id: source.id.clone(),
+                    index,
+                    topic: topic.clone(),
+                    group: resolved.id.clone(),
+                    worker,
+                    workers,
+                    start: *start,
+                    on_data_loss: *on_data_loss,
+                    read_uncommitted: *read_uncommitted,
+                    ignore_group_offsets: options.ignore_group_offsets,
+                };
+                Box::new(KafkaSource::new(properties, settings).map_err(Failure::config)?)
+            }
+            (SourceKind::Topic { topic, .. }, None) => {
+                return Err(Failure::config(format!("topic `{topic}`: the pipeline has no `kafka`")));
+            }
+            (SourceKind::File { paths, format, follow }, _) => {
+                let files = Arc::new(FileSet::find(&source.id, paths).map_err(Failure::config)?);
+                let settings = FileSourceSettings {
+                    format: format.clone(),
+                    follow: *follow,
+                    ..FileSourceSettings::new(&source.id)
+                };
+                Box::new(FileSource::new(settings, files, share, clock))
+            }
+            (SourceKind::Nexmark(settings), _) => Box::new(NexmarkSource::new(settings.clone(), share, clock)),
+            (SourceKind::Stdin { format }, _) => {
+                let settings =
+                    StdinSettings { format: format.clone(), ..StdinSettings::new(&source.id, clock.now_ms()) };
+                Box::new(StdinSource::new(settings, share))
+            }
+        });
+    }
+    Ok(made)
+}
+
+fn sinks(resolved: &Resolved) -> Outcome<Vec<SinkPort>> {
+    let mut made = Vec::new();
+    for sink in &resolved.sinks {
+        made.push(match &sink.kind {
+            SinkKind::Topic { .. } => SinkPort::Log,
+            SinkKind::File { path, format } => {
+                let settings = FileSinkSettings { sink_id: sink.id.clone(), path: path.clone(), format: *format };
+                SinkPort::Local(Box::new(FileSink::open(settings).map_err(Failure::config)?))
+            }
+            SinkKind::Stdout { format } => SinkPort::Local(Box::new(StdoutSink::new(&sink.id, *format))),
+        });
+    }
+    Ok(made)
+}
+
+fn log(resolved: &Resolved, outside: &Outside, changelog: u32) -> Option<Box<dyn TransactionLog>> {
+    let properties = resolved.kafka.as_ref().filter(|_| outside.cluster.is_some())?;
+    let topic = |kind: &SinkKind| match kind {
+        SinkKind::Topic { topic, .. } => Some(topic.clone()),
+        _ => None,
+    };
+    let settings = LogSettings {
+        id: resolved.id.clone(),
+        changelog,
+        sinks: resolved.sinks.iter().map(|sink| topic(&sink.kind)).collect(),
+        transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
+    };
+    Some(Box::new(KafkaLog::new(properties, settings)))
+}
+
+fn record_bytes_max(resolved: &Resolved, outside: &Outside) -> Outcome<Vec<usize>> {
+    let of = |kind: &SinkKind| match (kind, &outside.cluster) {
+        (SinkKind::Topic { topic, .. }, Some(cluster)) => cluster.record_bytes_max(topic).map_err(Failure::config),
+        _ => Ok(usize::MAX),
+    };
+    resolved.sinks.iter().map(|sink| of(&sink.kind)).collect()
+}
+
+/// The directory of a pipeline, for verbs that only look.
+pub(crate) fn directory(resolved: &Resolved) -> &Path {
+    &resolved.state_dir
+}

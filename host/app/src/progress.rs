@@ -1,0 +1,147 @@
+use indicatif::{ProgressBar, ProgressStyle};
+use millstream_engine::run::Control;
+use millstream_engine::run::board::{CommitStatus, OwnMetric};
+use millstream_model::plan::Plan;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How a pipeline is doing, at one moment.
+#[derive(Debug, Serialize)]
+pub(crate) struct Snapshot {
+    pub(crate) id: String,
+    #[serde(flatten)]
+    pub(crate) commit: CommitStatus,
+    pub(crate) sources: BTreeMap<String, SourceStatus>,
+    pub(crate) operators: BTreeMap<String, OperatorStatus>,
+    pub(crate) sinks: BTreeMap<String, SinkStatus>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct SourceStatus {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Records behind the ends of the logs, where these are known.
+    pub(crate) lag: i64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct OperatorStatus {
+    pub(crate) records_in: u64,
+    pub(crate) records_out: u64,
+    pub(crate) refused: u64,
+    pub(crate) dropped: u64,
+    pub(crate) calls: u64,
+    pub(crate) calls_failed: u64,
+    pub(crate) busy_ms: u64,
+    pub(crate) state_bytes: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) metrics: BTreeMap<String, OwnMetric>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct SinkStatus {
+    pub(crate) records: u64,
+}
+
+impl Snapshot {
+    pub(crate) fn of(plan: &Plan, control: &Control) -> Self {
+        let board = control.board();
+        let commit = board.status();
+        let lag = |id: &str| {
+            let own = commit.positions.iter().filter(|position| position.source == id && position.end >= 0);
+            own.map(|position| (position.end - position.next).max(0)).sum()
+        };
+        let sources = plan.sources.iter().zip(&board.sources).map(|(node, counters)| {
+            let status =
+                SourceStatus { records: counters.records.get(), bytes: counters.bytes.get(), lag: lag(&node.id) };
+            (node.id.clone(), status)
+        });
+        let operators = plan.operators.iter().zip(&board.operators).map(|(node, counters)| {
+            let status = OperatorStatus {
+                records_in: counters.records_in.get(),
+                records_out: counters.records_out.get(),
+                refused: counters.refused.get(),
+                dropped: counters.dropped.get(),
+                calls: counters.calls.get(),
+                calls_failed: counters.calls_failed.get(),
+                busy_ms: counters.busy_ns.get() / 1_000_000,
+                state_bytes: counters.state_bytes.load(Ordering::Relaxed),
+                metrics: counters.own(),
+            };
+            (node.id.clone(), status)
+        });
+        let sinks = plan.sinks.iter().zip(&board.sinks);
+        let sinks = sinks.map(|(node, counters)| (node.id.clone(), SinkStatus { records: counters.records.get() }));
+        let (sources, operators, sinks) = (sources.collect(), operators.collect(), sinks.collect());
+        Self { id: plan.id.clone(), commit, sources, operators, sinks }
+    }
+
+    pub(crate) fn records_in(&self) -> u64 {
+        self.sources.values().map(|source| source.records).sum()
+    }
+
+    pub(crate) fn records_out(&self) -> u64 {
+        self.sinks.values().map(|sink| sink.records).sum()
+    }
+
+    pub(crate) fn lag(&self) -> i64 {
+        self.sources.values().map(|source| source.lag).sum()
+    }
+}
+
+/// A line on the terminal that says how the run is doing; on anything else nothing.
+pub(crate) struct ProgressLine {
+    done: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl ProgressLine {
+    pub(crate) fn show(plan: &Arc<Plan>, control: &Arc<Control>) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        if !std::io::stderr().is_terminal() {
+            return Self { done, thread: None };
+        }
+        let (plan, control, is_done) = (Arc::clone(plan), Arc::clone(control), Arc::clone(&done));
+        let draw = move || draw(&plan, &control, &is_done);
+        Self { thread: std::thread::Builder::new().name("progress".to_owned()).spawn(draw).ok(), done }
+    }
+}
+
+fn draw(plan: &Plan, control: &Control, is_done: &AtomicBool) {
+    const EVERY_MS: u64 = 500;
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        bar.set_style(style);
+    }
+    let mut before = 0;
+    while !is_done.load(Ordering::Relaxed) {
+        let now = Snapshot::of(plan, control);
+        let per_second = now.records_in().saturating_sub(before) * 1_000 / EVERY_MS;
+        before = now.records_in();
+        bar.set_message(format!(
+            "{:?}  {per_second} records/s  {} in  {} out  lag {}  {} commits, the last in {} ms",
+            now.commit.phase,
+            now.records_in(),
+            now.records_out(),
+            now.lag(),
+            now.commit.commits,
+            now.commit.duration_ms
+        ));
+        bar.tick();
+        std::thread::sleep(Duration::from_millis(EVERY_MS));
+    }
+    bar.finish_and_clear();
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
