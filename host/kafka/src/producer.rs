@@ -22,12 +22,11 @@ type FirstFailure = Arc<Mutex<Option<String>>>;
 
 /// See the module. Dropping it closes connections and may take a while.
 pub(crate) struct Producer {
+    // Dropped in this order: handles go before their client, and what its callbacks use goes after it.
     topics: Vec<TopicHandle>,
-    failure: FirstFailure,
-    /// Shared with the interceptor, which lives as long as the client.
-    connections: Arc<Connections>,
-    /// Last, so that it outlives its topics.
     client: Client,
+    failure: FirstFailure,
+    connections: Arc<Connections>,
 }
 
 /// A record to be produced.
@@ -74,7 +73,7 @@ impl Producer {
             topic: topics.join(", "),
             reason: "a name cannot be used".to_owned(),
         })?;
-        Ok(Self { topics: handles, failure, connections, client })
+        Ok(Self { topics: handles, client, failure, connections })
     }
 
     pub(crate) fn client(&self) -> &Client {

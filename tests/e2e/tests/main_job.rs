@@ -115,7 +115,7 @@ fn headers_timestamps_null_keys_and_tombstones_pass_unchanged() -> Result<()> {
     ))?;
     let written = vec![
         Record::new("key", "value").on(0).at(1_000),
-        Record::new("", "").on(0).at(0),
+        Record::new("", "").on(0).at(1),
         Record::keyless("no key").on(0).at(3_000),
         Record::tombstone("gone").on(0).at(2_000),
         Record::new("h", "v").on(0).at(4_000).header("a", "1").header("b", vec![0, 255]).header("a", "2"),
