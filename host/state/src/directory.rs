@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Longest path a Unix socket can be bound to, in bytes, on every system that is supported.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 
-/// The directory of a pipeline: `<state.dir>/<id>`. While this value lives no other process can have it.
+/// The directory of a pipeline: its `state.dir`. While this value lives no other process can have it.
 ///
 /// | Entry | What |
 /// |---|---|
@@ -26,16 +26,15 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Takes the directory of pipeline `id`, made if it is not there.
+    /// Takes a directory for pipeline `id`, made if it is not there.
     ///
     /// # Errors
     /// When another process has it, when it belongs to another pipeline, or cannot be used. Nothing was changed then.
-    pub fn take(base: &Path, id: &str) -> Result<Self, Error> {
-        let path = base.join(id);
-        check_path(&path, id)?;
-        std::fs::create_dir_all(&path).map_err(|cause| Error::disk("make directory", &path, &cause))?;
-        let lock = lock(&path, id)?;
-        let directory = Self { path, id: id.to_owned(), _lock: lock };
+    pub fn take(path: &Path, id: &str) -> Result<Self, Error> {
+        check_path(path)?;
+        std::fs::create_dir_all(path).map_err(|cause| Error::disk("make directory", path, &cause))?;
+        let lock = lock(path, id)?;
+        let directory = Self { path: path.to_owned(), id: id.to_owned(), _lock: lock };
         Identity::check_pipeline(&directory.path, id)?;
         directory.empty_staging()?;
         Ok(directory)
@@ -111,16 +110,13 @@ pub fn checkpoints_path(directory: &Path) -> PathBuf {
     directory.join("checkpoints")
 }
 
-fn check_path(path: &Path, id: &str) -> Result<(), Error> {
-    let refuse = |reason: String| Err(Error::Path { path: path.display().to_string(), reason });
-    if id.is_empty() || id.contains(['/', '\\', '\0']) || id == "." || id == ".." {
-        return refuse(format!("pipeline id `{id}` is no name of a directory: change `id`"));
-    }
+fn check_path(path: &Path) -> Result<(), Error> {
     let length = socket_path(path).as_os_str().len();
     if length > SOCKET_PATH_BYTES_MAX {
-        return refuse(format!(
+        let reason = format!(
             "with `control.sock` the path has {length} bytes, a socket's may have {SOCKET_PATH_BYTES_MAX}: set `state.dir` to a shorter one"
-        ));
+        );
+        return Err(Error::Path { path: path.display().to_string(), reason });
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use millstream_state::{Error, StateDir};
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Set for the process that the test of two processes starts: it takes the directory and holds it until its input ends.
@@ -11,7 +12,7 @@ const HOLD: &str = "MILLSTREAM_TEST_HOLD";
 #[test]
 fn a_second_process_is_told_which_one_has_the_directory_and_the_first_never_notices() {
     if let Ok(base) = std::env::var(HOLD) {
-        let _held = StateDir::take(base.as_ref(), "words").unwrap();
+        let _held = StateDir::take(&Path::new(&base).join("words"), "words").unwrap();
         println!("held");
         std::io::stdout().flush().unwrap();
         std::io::stdin().read_line(&mut String::new()).unwrap();
@@ -28,33 +29,32 @@ fn a_second_process_is_told_which_one_has_the_directory_and_the_first_never_noti
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.by_ref().map(Result::unwrap).any(|line| line.ends_with("held")));
-    let error = StateDir::take(base.path(), "words").unwrap_err();
+    let error = StateDir::take(&base.path().join("words"), "words").unwrap_err();
     let pid = child.id().to_string();
     assert!(matches!(&error, Error::Running { pid: holder, .. } if *holder == pid), "{error:?}");
     assert!(error.to_string().starts_with(&format!("pipeline `words` is already running as process {pid}")), "{error}");
     // Another pipeline is not in its way.
-    StateDir::take(base.path(), "other").unwrap();
+    StateDir::take(&base.path().join("other"), "other").unwrap();
     // Killed, not ended: the lock goes with the process.
     child.kill().unwrap();
     child.wait().unwrap();
-    StateDir::take(base.path(), "words").unwrap();
+    StateDir::take(&base.path().join("words"), "words").unwrap();
 }
 
 #[test]
 fn a_directory_is_taken_once_at_a_time_within_a_process_too() {
     let base = tempfile::tempdir().unwrap();
-    let first = StateDir::take(base.path(), "words").unwrap();
-    let error = StateDir::take(base.path(), "words").unwrap_err();
+    let first = StateDir::take(&base.path().join("words"), "words").unwrap();
+    let error = StateDir::take(&base.path().join("words"), "words").unwrap_err();
     assert!(matches!(&error, Error::Running { pid, .. } if *pid == std::process::id().to_string()), "{error:?}");
     drop(first);
-    StateDir::take(base.path(), "words").unwrap();
+    StateDir::take(&base.path().join("words"), "words").unwrap();
 }
 
 #[test]
-fn a_directory_renamed_to_another_pipeline_is_refused() {
+fn a_directory_of_another_pipeline_is_refused() {
     let base = tempfile::tempdir().unwrap();
     drop(StateDir::take(base.path(), "words").unwrap());
-    std::fs::rename(base.path().join("words"), base.path().join("lines")).unwrap();
     let error = StateDir::take(base.path(), "lines").unwrap_err().to_string();
     assert!(error.contains("belongs to pipeline `words`, not to pipeline `lines`"), "{error}");
     assert!(error.contains("change `id` back to `words`"), "{error}");
@@ -63,12 +63,12 @@ fn a_directory_renamed_to_another_pipeline_is_refused() {
 #[test]
 fn a_directory_stays_with_its_cluster_until_it_is_reset() {
     let base = tempfile::tempdir().unwrap();
-    let directory = StateDir::take(base.path(), "words").unwrap();
+    let directory = StateDir::take(&base.path().join("words"), "words").unwrap();
     directory.check_cluster("one").unwrap();
     directory.check_cluster("one").unwrap();
     std::fs::create_dir(directory.store()).unwrap();
     drop(directory);
-    let directory = StateDir::take(base.path(), "words").unwrap();
+    let directory = StateDir::take(&base.path().join("words"), "words").unwrap();
     let error = directory.check_cluster("two").unwrap_err().to_string();
     assert!(error.contains("belongs to Kafka cluster `one`, not to cluster `two`"), "{error}");
     assert!(error.contains("millstream reset words"), "{error}");
@@ -80,41 +80,36 @@ fn a_directory_stays_with_its_cluster_until_it_is_reset() {
 #[test]
 fn an_identity_that_cannot_be_read_is_not_taken_for_none() {
     let base = tempfile::tempdir().unwrap();
-    let path = StateDir::take(base.path(), "words").unwrap().path().join("identity.json");
+    let path = StateDir::take(&base.path().join("words"), "words").unwrap().path().join("identity.json");
     std::fs::write(&path, "{").unwrap();
-    let error = StateDir::take(base.path(), "words").unwrap_err().to_string();
+    let error = StateDir::take(&base.path().join("words"), "words").unwrap_err().to_string();
     assert!(error.contains("`identity.json` cannot be read"), "{error}");
     std::fs::write(&path, r#"{"format":9,"pipeline":"words","cluster_id":null}"#).unwrap();
-    let error = StateDir::take(base.path(), "words").unwrap_err().to_string();
+    let error = StateDir::take(&base.path().join("words"), "words").unwrap_err().to_string();
     assert!(error.contains("has format 9"), "{error}");
 }
 
 #[test]
 fn a_path_that_will_not_do_is_named_with_what_to_do() {
     let base = tempfile::tempdir().unwrap();
-    let refused = |base: &std::path::Path, id: &str| StateDir::take(base, id).unwrap_err().to_string();
+    let refused = |base: &Path| StateDir::take(&base.join("words"), "words").unwrap_err().to_string();
     let file = base.path().join("file");
     std::fs::write(&file, "").unwrap();
-    assert!(refused(&file, "words").contains("a part of the path is a file: set `state.dir` to a directory"));
+    assert!(refused(&file).contains("a part of the path is a file: set `state.dir` to a directory"));
     let long = base.path().join("d".repeat(120));
-    assert!(refused(&long, "words").contains("set `state.dir` to a shorter one"));
+    assert!(refused(&long).contains("set `state.dir` to a shorter one"));
     assert!(!long.exists());
-    assert!(refused(base.path(), "../words").contains("pipeline id `../words` is no name of a directory"));
-    assert!(
-        refused("/proc".as_ref(), "words").contains("set `state.dir` to"),
-        "{}",
-        refused("/proc".as_ref(), "words")
-    );
+    assert!(refused("/proc".as_ref()).contains("set `state.dir` to"), "{}", refused("/proc".as_ref()));
 }
 
 #[test]
 fn what_a_checkpoint_left_half_done_is_gone_after_the_next_start() {
     let base = tempfile::tempdir().unwrap();
-    let directory = StateDir::take(base.path(), "words").unwrap();
+    let directory = StateDir::take(&base.path().join("words"), "words").unwrap();
     std::fs::create_dir(directory.staging()).unwrap();
     std::fs::write(directory.staging().join("000001.sst"), "half").unwrap();
     drop(directory);
-    assert!(!StateDir::take(base.path(), "words").unwrap().staging().exists());
+    assert!(!StateDir::take(&base.path().join("words"), "words").unwrap().staging().exists());
 }
 
 #[test]
@@ -123,7 +118,7 @@ fn a_full_disk_is_called_so() {
     let base = tempfile::tempdir().unwrap();
     std::fs::create_dir(base.path().join("words")).unwrap();
     std::os::unix::fs::symlink("/dev/full", base.path().join("words/lock")).unwrap();
-    let error = StateDir::take(base.path(), "words").unwrap_err();
+    let error = StateDir::take(&base.path().join("words"), "words").unwrap_err();
     let Error::Disk { remedy, .. } = &error else { panic!("{error:?}") };
     assert!(remedy.starts_with("free some space") || remedy.starts_with("check the disk"), "{error}");
 }
