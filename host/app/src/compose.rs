@@ -102,7 +102,7 @@ pub(crate) fn connect(resolved: &Resolved) -> Outcome<Option<KafkaCluster>> {
 
 /// Takes the state directory and opens the store in it.
 pub(crate) fn open_state(resolved: &Resolved, cluster: Option<KafkaCluster>, options: &RunOptions) -> Outcome<Outside> {
-    let directory = StateDir::take(&resolved.state_dir, &resolved.id).map_err(Failure::config)?;
+    let directory = StateDir::take(&resolved.state_dir, &resolved.id).map_err(Failure::failed)?;
     if let Some(cluster) = &cluster {
         directory.check_cluster(&cluster.id().map_err(Failure::config)?).map_err(Failure::config)?;
     }

@@ -36,8 +36,9 @@ impl PipelineFile {
         let text = interpolate::interpolate(text, &|name| std::env::var(name).ok())
             .map_err(|error| Failure::config(format!("{shown}: {error}")))?;
         let raw = serde_saphyr::from_str(&text).map_err(|error| {
-            let said = error.to_string();
-            let hint = suggestion(&said).map(|name| format!("\ndid you mean `{name}`?")).unwrap_or_default();
+            let said = error.to_string().replace("<input>", &shown.to_string());
+            let said = said.strip_prefix("error: ").unwrap_or(&said);
+            let hint = suggestion(said).map(|name| format!("\ndid you mean `{name}`?")).unwrap_or_default();
             Failure::config(format!("{shown}: {said}{hint}"))
         })?;
         Ok(Self { path: path.to_owned(), text, raw })

@@ -31,7 +31,7 @@ pub struct Committer {
 /// The epoch that is being written.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
-    is_begun: bool,
+    pub(super) is_begun: bool,
     /// Connections lost when it began.
     connections_lost: u64,
     outputs: Vec<OutputTotal>,

@@ -4,20 +4,25 @@
 //! A transaction is bracketed: `begin` is acknowledged before anything else of it is produced, the commit record is produced after every other delivery
 //! is acknowledged, and nothing joins after it. So a request of an earlier transaction that arrives late can end this one only where that shows.
 
+mod audit;
 pub mod codec;
 mod committer;
 pub mod cut;
 mod decide;
+mod history;
 mod resolve;
 mod restore;
 mod start;
 mod stop;
 mod sums;
+mod take;
+pub mod verify;
 
 pub use committer::Committer;
 pub use decide::Found;
+pub use history::NewHistory;
 pub use stop::{EpochLost, Stop};
-pub use sums::{sum_changes, sum_outputs};
+pub use sums::{sum_changes, sum_output, sum_outputs};
 
 use crate::ports::{ChangeSet, Clock, Sink, StateBackend, TransactionLog};
 use millstream_model::commit::{Catalog, CommitRecord, Gap, OperatorCommit, PartitionPosition, TopicIdentity};

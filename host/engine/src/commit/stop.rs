@@ -15,7 +15,7 @@ pub struct EpochLost {
 pub enum Stop {
     /// Another process has taken the pipeline.
     #[error(
-        "fenced: the pipeline was taken over by process {} on {} (run {}); this process has written nothing since and ends", by.pid, by.host, by.incarnation
+        "fenced by process {} on {}, which has taken the pipeline over (run {}); this process has written nothing since", by.pid, by.host, by.incarnation
     )]
     Fenced {
         /// By whom.

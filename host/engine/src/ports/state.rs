@@ -27,6 +27,20 @@ impl ChangeSet {
     pub fn bytes_len(&self) -> usize {
         self.keys.bytes_len() + self.values.bytes_len()
     }
+
+    /// Of changes in the order they were made, the last of each key.
+    #[must_use]
+    pub fn newest(keys: &BytesColumn, values: &BytesColumn) -> Self {
+        let mut order: Vec<u32> = (0..keys.len() as u32).collect();
+        order.sort_by(|a, b| keys.get(*a).cmp(&keys.get(*b)));
+        let last = order.iter().zip(order.iter().skip(1).map(Some).chain([None]));
+        let last = last.filter(|(row, next)| next.is_none_or(|next| keys.get(*next) != keys.get(**row)));
+        let rows: Vec<u32> = last.map(|(row, _)| *row).collect();
+        let mut newest = Self::default();
+        newest.keys.gather(keys, &rows);
+        newest.values.gather(values, &rows);
+        newest
+    }
 }
 
 /// Facts stored beside the cells, by constant names.
@@ -86,4 +100,19 @@ pub struct StateError {
     pub path: String,
     /// What, why, and what to do.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_changes_of_a_key_the_last_is_kept() {
+        let column = |texts: &[Option<&str>]| texts.iter().map(|text| text.map(str::as_bytes)).collect::<BytesColumn>();
+        let keys = column(&[Some("b"), Some("a"), Some("b"), Some("c"), Some("b"), Some("a")]);
+        let values = column(&[Some("1"), Some("2"), None, Some("3"), Some("4"), None]);
+        let newest = ChangeSet::newest(&keys, &values);
+        assert_eq!(newest.keys, column(&[Some("a"), Some("b"), Some("c")]));
+        assert_eq!(newest.values, column(&[None, Some("4"), Some("3")]));
+    }
 }

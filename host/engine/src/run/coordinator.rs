@@ -15,6 +15,9 @@ use std::time::Duration;
 /// The longest the committer waits for reports before it looks whether it is asked for something.
 const WAIT_MS_MAX: u64 = 20;
 
+/// How often a pipeline without commits looks whether it still is the owner, in milliseconds.
+const AUDIT_EVERY_MS: u64 = 5_000;
+
 /// Emptied batches kept for workers.
 const SPARE_MAX: usize = 64;
 
@@ -27,6 +30,8 @@ pub(super) struct Coordinator {
     pub(super) reports: Receiver<Report>,
     checkpoints: Box<dyn Checkpoints>,
     checkpointed_ms: u64,
+    /// When the log last said that this process is the owner, by a commit or when asked.
+    audited_ms: u64,
     savepoints: Vec<CheckpointDone>,
     /// The epoch that is open or being cut.
     pub(super) epoch: OpenEpoch,
@@ -77,6 +82,7 @@ impl Coordinator {
             reports,
             checkpoints,
             checkpointed_ms: now_ms,
+            audited_ms: now_ms,
             savepoints: Vec::new(),
             epoch,
             held: VecDeque::new(),
@@ -221,7 +227,19 @@ impl Coordinator {
                 None => return Ok(None),
             },
         };
+        self.audit(record.is_some())?;
         self.after_commit(record, finished)
+    }
+
+    fn audit(&mut self, is_committed: bool) -> Result<(), RunError> {
+        let now_ms = self.shared.clock.monotonic_ms();
+        if is_committed {
+            self.audited_ms = now_ms;
+        } else if now_ms.saturating_sub(self.audited_ms) >= AUDIT_EVERY_MS {
+            self.committer.audit()?;
+            self.audited_ms = now_ms;
+        }
+        Ok(())
     }
 
     /// Opens the next epoch, whose records may have come in already.
