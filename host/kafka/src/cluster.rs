@@ -163,7 +163,11 @@ impl KafkaCluster {
         Ok(())
     }
 
-    fn topic_setting(&self, topic: &str, name: &str) -> Result<Option<String>, KafkaError> {
+    /// A setting of a topic's; `None` if there is no such setting.
+    ///
+    /// # Errors
+    /// When its configuration cannot be read.
+    pub fn topic_setting(&self, topic: &str, name: &str) -> Result<Option<String>, KafkaError> {
         let failed = |reason: String| KafkaError::Topic { topic: topic.to_owned(), reason };
         let resource = ResourceSpecifier::Topic(topic);
         let described = futures_executor::block_on(self.admin.describe_configs([&resource], &options()));

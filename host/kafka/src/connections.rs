@@ -50,7 +50,20 @@ unsafe extern "C" fn on_new(
     _: usize,
 ) -> sys::rd_kafka_resp_err_t {
     // SAFETY: called by librdkafka with the client in the making and our opaque.
-    unsafe { sys::rd_kafka_interceptor_add_on_broker_state_change(rk, NAME.as_ptr(), Some(on_state), opaque) }
+    unsafe {
+        sys::rd_kafka_interceptor_add_on_send(rk, NAME.as_ptr(), Some(on_send), std::ptr::null_mut());
+        sys::rd_kafka_interceptor_add_on_broker_state_change(rk, NAME.as_ptr(), Some(on_state), opaque)
+    }
+}
+
+unsafe extern "C" fn on_send(
+    _: *mut sys::rd_kafka_t,
+    message: *mut sys::rd_kafka_message_t,
+    _: *mut c_void,
+) -> sys::rd_kafka_resp_err_t {
+    // SAFETY: librdkafka calls this for a message that it has made and not yet queued.
+    unsafe { crate::outbox::stamp(message) };
+    sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 unsafe extern "C" fn on_state(

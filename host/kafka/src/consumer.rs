@@ -76,7 +76,7 @@ impl<'a> Message<'a> {
         let mut headers = std::ptr::null_mut();
         // SAFETY: the message lives and keeps its headers.
         let code = unsafe { sys::rd_kafka_message_headers(self.0, &mut headers) };
-        if check(code).is_err() {
+        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return;
         }
         for at in 0.. {
@@ -172,6 +172,16 @@ impl Consumer {
         let entries = list.entries().into_iter().zip(list.signed_by(SIGNATURE));
         let foreign = entries.filter(|((_, offset, _), is_ours)| *offset >= 0 && !is_ours);
         Ok(foreign.map(|((partition, offset, _), _)| (partition, offset)).collect())
+    }
+
+    /// The group's offsets, where there are any.
+    pub(crate) fn group_offsets(&self, partitions: &[i32], wait_ms: u64) -> Result<Vec<(i32, i64)>, String> {
+        let list = PartitionList::new(&self.topic, partitions.iter().map(|partition| (*partition, -1_001)));
+        let list = list.ok_or("out of memory")?;
+        // SAFETY: client and list live.
+        check(unsafe { sys::rd_kafka_committed(self.client.as_ptr(), list.as_ptr(), timeout(wait_ms)) })?;
+        let entries = list.entries().into_iter().filter(|(_, offset, _)| *offset >= 0);
+        Ok(entries.map(|(partition, offset, _)| (partition, offset)).collect())
     }
 
     /// The first offset at or after a time, in milliseconds since 1970, for each partition; -1 (the end) where all are earlier.

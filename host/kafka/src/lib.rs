@@ -8,11 +8,13 @@ mod error;
 mod log;
 mod metadata;
 mod names;
+mod outbox;
 mod producer;
 mod properties;
 mod reader;
 mod source;
 mod start;
+mod sums;
 mod topic_id;
 
 pub use cluster::KafkaCluster;
@@ -22,3 +24,4 @@ pub use names::{CHANGELOG_PARTITIONS, changelog_topic, commits_topic};
 pub use properties::Properties;
 pub use source::{KafkaSource, SourceSettings};
 pub use start::{OnDataLoss, Start};
+pub use sums::{TopicSum, group_offsets, sum_topic};

@@ -1,4 +1,5 @@
-use crate::names::{changelog_topic, commits_topic};
+use crate::names::{CHANGELOG_PARTITIONS, changelog_topic, commits_topic};
+use crate::outbox::{Outbox, can_stamp};
 use crate::producer::{Outgoing, Producer};
 use crate::properties::Properties;
 use crate::reader::read_topic;
@@ -46,6 +47,8 @@ pub struct KafkaLog {
     places: Vec<Option<usize>>,
     /// Where the next batch of records without keys goes.
     turn: u32,
+    /// Kept for its memory.
+    outbox: Outbox,
 }
 
 /// Positions among the producer's topics.
@@ -91,6 +94,7 @@ impl KafkaLog {
             partitions: Vec::new(),
             places,
             turn: 0,
+            outbox: Outbox::default(),
             settings,
         }
     }
@@ -123,6 +127,12 @@ impl KafkaLog {
         self.producer = Some(producer);
         Ok(())
     }
+}
+
+/// The partition of a key: that of Java's clients (murmur2 without its sign bit, modulo).
+#[inline]
+fn partition_of(key: &[u8], partitions: u32) -> i32 {
+    ((murmur2(key) & 0x7fff_ffff) % partitions) as i32
 }
 
 /// Gives a producer up without waiting for it: closing it can take as long as its brokers like.
@@ -159,7 +169,7 @@ impl TransactionLog for KafkaLog {
 
     fn produce_commits(&mut self, key: CommitsKey, value: &[u8]) -> Result<(), LogError> {
         let record =
-            Outgoing { partition: 0, key: Some(key.as_bytes()), value: Some(value), timestamp_ms: -1, headers: None };
+            Outgoing { partition: 0, key: Some(key.as_bytes()), value: Some(value), timestamp_ms: None, headers: None };
         self.producer()?.produce(COMMITS, &record)
     }
 
@@ -168,39 +178,43 @@ impl TransactionLog for KafkaLog {
         let partitions = self.partitions.get(place).copied().unwrap_or(1).max(1) as u32;
         self.turn = self.turn.wrapping_add(1);
         let unkeyed = (self.turn % partitions) as i32;
+        let place_of = |key: Option<&[u8]>| key.map_or(unkeyed, |key| partition_of(key, partitions));
+        // What a source found without a timestamp has a negative one.
+        let rows = records.keys.iter().zip(records.values.iter()).zip(&records.timestamps_ms);
+        let rows =
+            rows.map(|((key, value), &time_ms)| (place_of(key), key, value, Some(time_ms).filter(|ms| *ms >= 0)));
+        let mut outbox = std::mem::take(&mut self.outbox);
         let producer = self.producer()?;
         let has_headers = !records.headers.is_empty();
-        for row in 0..records.len() as u32 {
-            let key = records.keys.get(row);
-            let partition = key.map_or(unkeyed, |key| ((murmur2(key) & 0x7fff_ffff) % partitions) as i32);
-            let record = Outgoing {
-                partition,
-                key,
-                value: records.values.get(row),
-                timestamp_ms: records.timestamps_ms.get(row as usize).copied().unwrap_or(-1),
-                headers: has_headers.then_some((&records.headers, row)),
-            };
-            producer.produce(place, &record)?;
+        if !has_headers && can_stamp() {
+            outbox.clear(partitions as usize);
+            rows.for_each(|(partition, key, value, timestamp_ms)| outbox.push(partition, key, value, timestamp_ms));
+            producer.produce_all(place, &mut outbox)?;
+        } else {
+            for (row, (partition, key, value, timestamp_ms)) in (0..).zip(rows) {
+                let headers = has_headers.then_some((&records.headers, row));
+                producer.produce(place, &Outgoing { partition, key, value, timestamp_ms, headers })?;
+            }
         }
         producer.serve(0);
-        producer.check_deliveries()
+        producer.check_deliveries()?;
+        self.outbox = outbox;
+        Ok(())
     }
 
     fn produce_changes(&mut self, changes: &ChangeSet) -> Result<(), LogError> {
-        let producer = self.producer()?;
-        for row in 0..changes.len() as u32 {
-            let key = changes.keys.get(row).unwrap_or_default();
-            let record = Outgoing {
-                partition: names::changelog_partition(key),
-                key: Some(key),
-                value: changes.values.get(row),
-                timestamp_ms: -1,
-                headers: None,
-            };
-            producer.produce(CHANGELOG, &record)?;
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.clear(CHANGELOG_PARTITIONS as usize);
+        for (key, value) in changes.keys.iter().zip(changes.values.iter()) {
+            let key = key.unwrap_or_default();
+            outbox.push(names::changelog_partition(key), Some(key), value, None);
         }
+        let producer = self.producer()?;
+        producer.produce_all(CHANGELOG, &mut outbox)?;
         producer.serve(0);
-        producer.check_deliveries()
+        producer.check_deliveries()?;
+        self.outbox = outbox;
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), LogError> {
@@ -245,7 +259,7 @@ pub fn read_changelog(
     };
     let after = || {
         let taken = set.take();
-        if taken.is_empty() { Ok(()) } else { visit(&taken) }
+        if taken.is_empty() { Ok(()) } else { visit(&ChangeSet::newest(&taken.keys, &taken.values)) }
     };
     read_topic(properties, topic, show, after)
 }

@@ -4,6 +4,7 @@
 use crate::client::{Client, ClientKind, Configuration, TopicHandle, code_text, timeout};
 use crate::connections::Connections;
 use crate::error::KafkaError;
+use crate::outbox::{Outbox, representable};
 use crate::properties::Properties;
 use millstream_engine::ports::{LogError, LogErrorKind};
 use millstream_model::column::HeadersColumn;
@@ -35,8 +36,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) partition: i32,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
-    /// Milliseconds since 1970; a negative one lets the client say now.
-    pub(crate) timestamp_ms: i64,
+    /// Milliseconds since 1970; without one it is the current time.
+    pub(crate) timestamp_ms: Option<i64>,
     /// Headers and the row among them.
     pub(crate) headers: Option<(&'a HeadersColumn, u32)>,
 }
@@ -104,13 +105,7 @@ impl Producer {
 
     /// Queues a record for the topic at a position of `topics`; waits while the queue is full.
     pub(crate) fn produce(&self, topic: usize, record: &Outgoing<'_>) -> Result<(), LogError> {
-        let Some(topic) = self.topics.get(topic) else {
-            return Err(LogError {
-                kind: LogErrorKind::Fatal,
-                during: "producing".to_owned(),
-                reason: "the sink has no topic".to_owned(),
-            });
-        };
+        let topic = self.topic(topic)?;
         let mut values = [argument(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END, Union { i: 0 }); 7];
         let mut count = 0;
         let mut give = |value| {
@@ -124,8 +119,8 @@ impl Producer {
         give(argument(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS, Union { i: sys::RD_KAFKA_MSG_F_COPY as c_int }));
         give(argument(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, Union { mem: memory(record.key) }));
         give(argument(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, Union { mem: memory(record.value) }));
-        if record.timestamp_ms >= 0 {
-            give(argument(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP, Union { i64_: record.timestamp_ms }));
+        if let Some(timestamp_ms) = record.timestamp_ms.map(representable) {
+            give(argument(sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP, Union { i64_: timestamp_ms }));
         }
         let headers = record.headers.map(|(headers, row)| make_headers(headers, row));
         if let Some(headers) = headers {
@@ -153,6 +148,49 @@ impl Producer {
             }
             return outcome("producing", error);
         }
+    }
+
+    /// Queues the records of an outbox for the topic at a position of `topics`; waits while the queue is full.
+    pub(crate) fn produce_all(&self, topic: usize, outbox: &mut Outbox) -> Result<(), LogError> {
+        let topic = self.topic(topic)?;
+        for (partition, messages) in outbox.partitions() {
+            self.produce_partition(topic, partition, messages)?;
+        }
+        Ok(())
+    }
+
+    fn produce_partition(
+        &self,
+        topic: &TopicHandle,
+        partition: i32,
+        messages: &mut Vec<sys::rd_kafka_message_t>,
+    ) -> Result<(), LogError> {
+        use sys::rd_kafka_resp_err_t as code;
+        loop {
+            let count = messages.len() as c_int;
+            let flags = sys::RD_KAFKA_MSG_F_COPY as c_int;
+            // SAFETY: the client and its topic live; `count` messages are there, whose memory is copied before the return.
+            let queued =
+                unsafe { sys::rd_kafka_produce_batch(topic.as_ptr(), partition, flags, messages.as_mut_ptr(), count) };
+            if queued == count {
+                return Ok(());
+            }
+            let is_queued = |message: &sys::rd_kafka_message_t| message.err == code::RD_KAFKA_RESP_ERR_NO_ERROR;
+            messages.retain(|message| !is_queued(message));
+            if let Some(failed) = messages.iter().find(|message| message.err != code::RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+                return Err(failure("producing", failed.err, false, code_text(failed.err)));
+            }
+            self.serve(QUEUE_WAIT_MS);
+            self.check_deliveries()?;
+        }
+    }
+
+    fn topic(&self, place: usize) -> Result<&TopicHandle, LogError> {
+        self.topics.get(place).ok_or_else(|| LogError {
+            kind: LogErrorKind::Fatal,
+            during: "producing".to_owned(),
+            reason: "the sink has no topic".to_owned(),
+        })
     }
 
     /// Lets deliveries be reported.
@@ -222,7 +260,6 @@ fn make_headers(headers: &HeadersColumn, row: u32) -> *mut sys::rd_kafka_headers
 
 /// What an error object means; takes it.
 fn outcome(during: &str, error: *mut sys::rd_kafka_error_t) -> Result<(), LogError> {
-    use sys::rd_kafka_resp_err_t as code;
     if error.is_null() {
         return Ok(());
     }
@@ -234,6 +271,11 @@ fn outcome(during: &str, error: *mut sys::rd_kafka_error_t) -> Result<(), LogErr
         sys::rd_kafka_error_destroy(error);
         (failed, is_retriable, text)
     };
+    Err(failure(during, failed, is_retriable, reason))
+}
+
+fn failure(during: &str, failed: sys::rd_kafka_resp_err_t, is_retriable: bool, reason: String) -> LogError {
+    use sys::rd_kafka_resp_err_t as code;
     let kind = match failed {
         code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED
         | code::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
@@ -248,5 +290,5 @@ fn outcome(during: &str, error: *mut sys::rd_kafka_error_t) -> Result<(), LogErr
         _ if is_retriable => LogErrorKind::Retriable,
         _ => LogErrorKind::Unknown,
     };
-    Err(LogError { kind, during: during.to_owned(), reason: format!("{reason} ({})", code_text(failed)) })
+    LogError { kind, during: during.to_owned(), reason: format!("{reason} ({})", code_text(failed)) }
 }

@@ -27,9 +27,23 @@ const TAKE: usize = 4_096;
 pub(crate) fn read_topic(
     properties: &Properties,
     topic: &str,
+    show: impl FnMut(&Message<'_>),
+    after: impl FnMut() -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    read_topic_from(properties, topic, &[], show, after).map(drop)
+}
+
+/// The same from these offsets on, one for each partition; those that are not named are read from their beginning. Returns where each partition begins.
+///
+/// # Errors
+/// As for [`read_topic`].
+pub(crate) fn read_topic_from(
+    properties: &Properties,
+    topic: &str,
+    starts: &[i64],
     mut show: impl FnMut(&Message<'_>),
     mut after: impl FnMut() -> Result<(), LogError>,
-) -> Result<(), LogError> {
+) -> Result<Vec<i64>, LogError> {
     let failed =
         |reason: String| LogError { kind: LogErrorKind::Unknown, during: format!("reading topic `{topic}`"), reason };
     let base = [
@@ -42,22 +56,25 @@ pub(crate) fn read_topic(
     let watcher = properties.with(&base).with(&[("isolation.level", "read_uncommitted")]);
     let watcher = Client::new(&watcher, ClientKind::Consumer)?;
     let partitions = metadata::partition_count(&watcher, topic, REQUEST_MS).map_err(failed)?;
-    let mut open = BTreeMap::new();
+    let (mut open, mut begins) = (BTreeMap::new(), Vec::new());
+    let start = |partition: i32| starts.get(partition as usize).copied().unwrap_or(0);
     for partition in 0..partitions {
         let (low, high) = watcher.watermarks(topic, partition, REQUEST_MS as i32).map_err(failed)?;
-        if low < high {
+        begins.push(low);
+        if low.max(start(partition)) < high {
             open.insert(partition, high);
         }
     }
     if open.is_empty() {
-        return Ok(());
+        return Ok(begins);
     }
     let reader = properties
         .or(&[("fetch.queue.backoff.ms", "2"), ("fetch.wait.max.ms", "50")])
         .with(&base)
         .with(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")]);
     let mut consumer = Consumer::new(&reader, topic)?;
-    consumer.assign(open.keys().map(|partition| (*partition, BEGINNING))).map_err(failed)?;
+    let begin = |partition: i32| begins.get(partition as usize).copied().unwrap_or(0).max(start(partition));
+    consumer.assign(open.keys().map(|partition| (*partition, begin(*partition)))).map_err(failed)?;
     let mut moved = Instant::now();
     let mut stable = BTreeMap::new();
     while !open.is_empty() {
@@ -94,8 +111,5 @@ pub(crate) fn read_topic(
             )));
         }
     }
-    Ok(())
+    Ok(begins)
 }
-
-/// librdkafka's number for the first offset (`RD_KAFKA_OFFSET_BEGINNING`).
-const BEGINNING: i64 = -2;
