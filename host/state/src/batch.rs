@@ -91,7 +91,27 @@ pub(crate) fn key_order(changes: &ChangeSet) -> impl Iterator<Item = u32> {
     };
     let mut order: Vec<(u128, u32)> = (0..changes.len() as u32).map(|row| (head(row), row)).collect();
     if !order.is_sorted_by(|a, b| a.0 < b.0) {
-        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| changes.keys.get(a.1).cmp(&changes.keys.get(b.1))));
+        // What is read back from a changelog has a key several times: the last one counts, so it stays the last one.
+        let key = |row: u32| changes.keys.get(row);
+        order.sort_unstable_by(|a, b| (a.0, key(a.1), a.1).cmp(&(b.0, key(b.1), b.1)));
     }
     order.into_iter().map(|(_, row)| row)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_last_of_several_values_of_a_key_stays_the_last() {
+        let mut changes = ChangeSet::default();
+        for row in 0_u32..300 {
+            changes.keys.push(Some(format!("a key of more than sixteen bytes, {}", row * 7 % 5).as_bytes()));
+            changes.values.push(Some(&row.to_be_bytes()));
+        }
+        let order: Vec<u32> = key_order(&changes).collect();
+        let key = |row: u32| changes.keys.get(row).unwrap();
+        assert!(order.is_sorted_by(|&a, &b| (key(a), a) < (key(b), b)));
+    }
 }
