@@ -28,7 +28,7 @@ fn a_second_process_in_the_same_directory_refuses_and_the_first_never_notices() 
     for _ in 0..3 {
         let second = job.start()?.wait(LONG)?;
         assert_eq!(second.code, Some(1), "{}", second.stderr);
-        let pid = format!("already running as pid {}", first.id());
+        let pid = format!("already running as process {}", first.id());
         assert!(second.stderr.contains(&pid), "{}", second.stderr);
         job.feed(keys(1_000))?;
         job.settle(&mut counts, &first, LONG)?;
