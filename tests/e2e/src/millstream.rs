@@ -50,6 +50,17 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// The same, if this was its exit code.
+    ///
+    /// # Errors
+    /// If it ended in another way; the error has all it said.
+    pub fn expect_code(self, code: i32) -> Result<Self> {
+        if self.code != Some(code) {
+            bail!("exit code {:?}, signal {:?}, not {code}:\n{}{}", self.code, self.signal, self.stdout, self.stderr);
+        }
+        Ok(self)
+    }
+
     /// Whether it aborted, as a crash point does.
     #[must_use]
     pub fn aborted(&self) -> bool {

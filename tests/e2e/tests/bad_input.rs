@@ -121,7 +121,7 @@ fn stopped(name: &str) -> Result<CountJob<'static>> {
     let run = job.start()?;
     job.settle(&mut counts, &run, LONG)?;
     run.terminate()?;
-    assert_eq!(run.wait(LONG)?.code, Some(0));
+    run.wait(LONG)?.expect_code(0)?;
     drop(run);
     Ok(job)
 }

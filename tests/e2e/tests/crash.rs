@@ -84,9 +84,8 @@ fn killed_at_every_crash_point_of_a_commit() -> Result<()> {
     };
     job.probe_state(&mut counts, &run, LONG)?;
     run.terminate()?;
-    assert_eq!(run.wait(LONG)?.code, Some(0));
-    let verified = job.verify()?;
-    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    run.wait(LONG)?.expect_code(0)?;
+    job.verify()?.expect_code(0)?;
     Ok(())
 }
 
@@ -114,8 +113,7 @@ fn killed_at_random_times_while_records_keep_coming() -> Result<()> {
     job.probe_state(&mut counts, &run, LONG)?;
     run.terminate()?;
     run.wait(LONG)?;
-    let verified = job.verify()?;
-    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    job.verify()?.expect_code(0)?;
     Ok(())
 }
 

@@ -48,8 +48,7 @@ fn a_keyed_count_over_four_partitions_equals_the_model() -> Result<()> {
     job.settle(&mut counts, &run, LONG)?;
     eprintln!("{count} records in {:?}, start included", begun.elapsed());
     run.terminate()?;
-    let exit = run.wait(LONG)?;
-    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    run.wait(LONG)?.expect_code(0)?;
 
     // Once more with another client, of which no line is ours.
     let mut model: BTreeMap<String, u64> = BTreeMap::new();
@@ -96,7 +95,7 @@ fn a_word_count_of_two_operators_counts_every_word() -> Result<()> {
     ];
     assert_eq!(newest, model.iter().map(|&(word, count)| (word.to_owned(), count.to_owned())).collect());
     run.terminate()?;
-    assert_eq!(run.wait(LONG)?.code, Some(0));
+    run.wait(LONG)?.expect_code(0)?;
     Ok(())
 }
 
@@ -130,7 +129,7 @@ fn headers_timestamps_null_keys_and_tombstones_pass_unchanged() -> Result<()> {
     let without_offsets: Vec<_> = read.into_iter().map(|record| Record { offset: -1, ..record }).collect();
     assert_eq!(without_offsets, written);
     run.terminate()?;
-    assert_eq!(run.wait(LONG)?.code, Some(0));
+    run.wait(LONG)?.expect_code(0)?;
     Ok(())
 }
 
@@ -145,8 +144,7 @@ fn sigterm_drains_commits_and_exits_0_and_the_next_run_goes_on_there() -> Result
         // In the middle of the work; what it has taken in by then it has to finish.
         eventually("some output", LONG, || Ok((counts.read_on()? > round * 5_000).then_some(())))?;
         run.terminate()?;
-        let exit = run.wait(LONG)?;
-        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        run.wait(LONG)?.expect_code(0)?;
     }
     let run = job.start()?;
     job.settle(&mut counts, &run, LONG)?;

@@ -60,10 +60,8 @@ fn settle_and_verify(job: &mut CountJob<'_>, counts: &mut Counts<'_>, run: &Mill
     job.settle(counts, run, LONG)?;
     job.probe_state(counts, run, LONG)?;
     run.terminate()?;
-    let exit = run.wait(LONG)?;
-    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    let verified = job.verify()?;
-    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    run.wait(LONG)?.expect_code(0)?;
+    job.verify()?.expect_code(0)?;
     Ok(())
 }
 
@@ -172,8 +170,7 @@ fn a_commit_of_a_frozen_elder_that_arrives_late_commits_nothing() -> Result<()> 
     job.settle(&mut counts, &younger, LONG)?;
     held.release();
     elder.resume()?;
-    let exit = elder.wait(LONG)?;
-    assert_eq!(exit.code, Some(3), "{}", exit.stderr);
+    let exit = elder.wait(LONG)?.expect_code(3)?;
     assert!(exit.stderr.contains(&younger.id().to_string()), "{}", exit.stderr);
     job.probe_state(&mut counts, &younger, LONG)
 }

@@ -105,8 +105,7 @@ fn exactly_the_poison_is_in_the_dead_letters_and_everything_else_as_the_model() 
     eprintln!("{} different ends of the output were seen on the way", ends.len());
     assert!(ends.len() > 3, "commits did not keep coming: {ends:?}");
     run.terminate()?;
-    let exit = run.wait(LONG)?;
-    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    run.wait(LONG)?.expect_code(0)?;
     check_dead(&written, &client.consume_all(&job.dead, Isolation::Committed)?);
     check_rest(&written, &client.consume_all(&job.output, Isolation::Committed)?);
     check_neighbour(&written, &client.consume_all(&job.neighbour, Isolation::Committed)?);

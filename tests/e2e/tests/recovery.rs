@@ -25,16 +25,14 @@ fn a_deleted_state_directory_is_restored_from_the_changelog() -> Result<()> {
     let run = job.start()?;
     job.probe_state(&mut counts, &run, LONG)?;
     run.terminate()?;
-    assert_eq!(run.wait(LONG)?.code, Some(0));
-    let verified = job.verify()?;
-    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    run.wait(LONG)?.expect_code(0)?;
+    job.verify()?.expect_code(0)?;
     Ok(())
 }
 
 /// The newest checkpoint below the state directory, wherever exactly it keeps them.
 fn newest_checkpoint(workplace: &Workplace) -> Result<String> {
-    let exit = workplace.command(&["checkpoint", "list", "pipeline.yaml", "-o", "json"])?;
-    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    let exit = workplace.command(&["checkpoint", "list", "pipeline.yaml", "-o", "json"])?.expect_code(0)?;
     let listed: serde_json::Value = serde_json::from_str(&exit.stdout)?;
     let path = listed.as_array().and_then(|list| list.last()).and_then(|newest| newest.get("path"));
     Ok(path.and_then(|path| path.as_str()).context("no checkpoint is listed")?.to_owned())
@@ -47,11 +45,12 @@ fn a_savepoint_and_the_changelog_behind_it_bring_the_state_back() -> Result<()> 
     job.feed(keys(10_000))?;
     let run = job.start()?;
     job.settle(&mut counts, &run, LONG)?;
-    let saved = job.workplace.command(&["savepoint", "pipeline.yaml"])?;
-    assert_eq!(saved.code, Some(0), "{}", saved.stderr);
-    let checkpoint = newest_checkpoint(&job.workplace)?;
+    job.workplace.command(&["savepoint", "pipeline.yaml"])?.expect_code(0)?;
+    let checkpoint = job.workplace.path().join(newest_checkpoint(&job.workplace)?);
+    // Checkpoints of a directory share files, so all of it is kept.
     let kept = job.workplace.path().join("kept");
-    copy(job.workplace.path().join(&checkpoint).as_path(), &kept)?;
+    copy(checkpoint.parent().context("a checkpoint lies in a directory")?, &kept)?;
+    let kept = kept.join(checkpoint.file_name().context("a checkpoint has a name")?);
     // More commits than the checkpoint knows of.
     job.feed(keys(5_000))?;
     job.settle(&mut counts, &run, LONG)?;
@@ -96,8 +95,7 @@ fn a_broker_that_is_killed_and_comes_back_costs_nothing() -> Result<()> {
     job.settle(&mut counts, &run, LONG)?;
     job.probe_state(&mut counts, &run, LONG)?;
     run.terminate()?;
-    assert_eq!(run.wait(LONG)?.code, Some(0));
-    let verified = job.verify()?;
-    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    run.wait(LONG)?.expect_code(0)?;
+    job.verify()?.expect_code(0)?;
     Ok(())
 }

@@ -34,8 +34,7 @@ fn a_second_process_in_the_same_directory_refuses_and_the_first_never_notices() 
         job.settle(&mut counts, &first, LONG)?;
     }
     first.terminate()?;
-    let exit = first.wait(LONG)?;
-    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    let exit = first.wait(LONG)?.expect_code(0)?;
     assert!(!exit.stderr.contains("fenced"), "{}", exit.stderr);
     Ok(())
 }
@@ -49,8 +48,7 @@ fn an_elder_that_is_taken_over_from_another_directory_exits_3_and_names_the_youn
     job.settle(&mut counts, &elder, LONG)?;
     let younger = job.start_with(&in_other_directory())?;
     job.feed(keys(1_000))?;
-    let exit = elder.wait(LONG)?;
-    assert_eq!(exit.code, Some(3), "{}", exit.stderr);
+    let exit = elder.wait(LONG)?.expect_code(3)?;
     assert!(exit.stderr.contains("fenced by"), "{}", exit.stderr);
     assert!(exit.stderr.contains(&younger.id().to_string()), "{}", exit.stderr);
     job.probe_state(&mut counts, &younger, LONG)
@@ -74,12 +72,11 @@ fn a_frozen_elder_that_wakes_up_commits_nothing() -> Result<()> {
         job.settle(&mut counts, &younger, LONG)?;
     }
     elder.resume()?;
-    let exit = elder.wait(LONG)?;
-    assert_eq!(exit.code, Some(3), "{}", exit.stderr);
+    let exit = elder.wait(LONG)?.expect_code(3)?;
     assert!(exit.stderr.contains(&younger.id().to_string()), "{}", exit.stderr);
     // Any record of the elder would be a repetition now.
     job.probe_state(&mut counts, &younger, LONG)?;
     younger.terminate()?;
-    assert_eq!(younger.wait(LONG)?.code, Some(0));
+    younger.wait(LONG)?.expect_code(0)?;
     Ok(())
 }

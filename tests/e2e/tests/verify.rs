@@ -21,10 +21,9 @@ fn finished(name: &str) -> Result<CountJob<'static>> {
         job.settle(&mut counts, &run, LONG)?;
     }
     run.terminate()?;
-    assert_eq!(run.wait(LONG)?.code, Some(0));
+    run.wait(LONG)?.expect_code(0)?;
     drop(run);
-    let verified = job.verify()?;
-    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    job.verify()?.expect_code(0)?;
     Ok(job)
 }
 
