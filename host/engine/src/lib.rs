@@ -3,6 +3,7 @@
 pub mod call;
 pub mod commit;
 pub mod exchange;
+pub mod fakes;
 pub mod keyed;
 pub mod ports;
 pub mod run;

@@ -23,13 +23,17 @@ pub struct Found {
 }
 
 impl Found {
-    /// Keeps the newest of each key; entries come in order of their offsets.
+    /// Keeps the newest of each key; entries come in order of their offsets. An `open` of another history ends the one before: `reset` wrote it.
     #[must_use]
     pub fn newest(entries: impl IntoIterator<Item = CommitsEntry>) -> Self {
         let mut found = Self::default();
         for entry in entries {
             match entry {
-                CommitsEntry::Open(open) => found.open = Some(open),
+                CommitsEntry::Open(open) => {
+                    found.begin = found.begin.filter(|begin| begin.token.lineage == open.lineage);
+                    found.commit = found.commit.filter(|commit| commit.token.lineage == open.lineage);
+                    found.open = Some(open);
+                }
                 CommitsEntry::Begin(begin) => found.begin = Some(begin),
                 CommitsEntry::Commit(commit) => found.commit = Some(commit),
             }

@@ -52,18 +52,21 @@ impl Committer {
     fn outcome(&mut self) -> Result<Outcome, Stop> {
         let Some(log) = &mut self.ports.log else { return Ok(Outcome::RolledBack) };
         log.init()?;
-        let ours = Resolving {
+        decide::at_resolve(&self.read_log()?, &self.resolving())
+    }
+
+    pub(super) fn resolving(&self) -> Resolving {
+        Resolving {
             lineage: self.lineage,
             incarnation: self.incarnation,
             in_flight: self.open.decided.as_ref().map(|(record, _)| record.token),
             applied: self.applied.as_ref().map(|applied| applied.token),
-        };
-        decide::at_resolve(&self.read_log()?, &ours)
+        }
     }
 
     pub(super) fn read_log(&mut self) -> Result<Found, Stop> {
         match &mut self.ports.log {
-            Some(log) => super::start::read_log(log.as_mut()),
+            Some(log) => super::take::read_log(log.as_mut()),
             None => Ok(Found::default()),
         }
     }

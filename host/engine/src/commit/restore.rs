@@ -1,4 +1,5 @@
-use super::{Committer, EpochEnd, Resolution, Stop};
+use super::codec::encode_commit;
+use super::{Committer, EpochEnd, Resolution, Stop, decide};
 use crate::ports::{ChangeSet, LogError, LogErrorKind, Meta, StateBackend, StateError, TransactionLog};
 use millstream_model::commit::CommitRecord;
 use std::sync::Arc;
@@ -8,16 +9,22 @@ const SEED_CELLS: usize = 10_000;
 
 /// Lays the changelog over the store, emptied before if it is no base, and returns the number of cells read. While that goes on the store says that it is no fold
 /// of anything: a restore that is cut off is made again, and writing a cell twice is harmless.
-pub(super) fn from_changelog(
-    log: &mut dyn TransactionLog,
-    state: &dyn StateBackend,
-    is_empty: bool,
-    applied: &[u8],
-) -> Result<u64, Stop> {
+pub(super) fn from_changelog(committer: &mut Committer, is_empty: bool) -> Result<u64, Stop> {
+    let state = Arc::clone(&committer.ports.state);
+    let applied = committer.applied.as_ref().map(encode_commit).unwrap_or_default();
+    let Some(log) = &mut committer.ports.log else { return Ok(0) };
     if is_empty {
         state.clear()?;
     }
     state.write(&[], &[(Meta::Restoring, Some(&[]))], true)?;
+    let cells = read_changelog(log.as_mut(), state.as_ref())?;
+    // Had somebody taken the pipeline meanwhile, there would be changes of later commits among these.
+    decide::at_resolve(&committer.read_log()?, &committer.resolving())?;
+    state.write(&[], &[(Meta::Applied, Some(&applied)), (Meta::Restoring, None)], true)?;
+    Ok(cells)
+}
+
+fn read_changelog(log: &mut dyn TransactionLog, state: &dyn StateBackend) -> Result<u64, Stop> {
     let mut cells = 0;
     let mut failed = None;
     let read = log.read_changes(&mut |changes| {
@@ -30,12 +37,10 @@ pub(super) fn from_changelog(
             stopped
         })
     });
-    if let Some(error) = failed {
-        return Err(error.into());
+    match failed {
+        Some(error) => Err(error.into()),
+        None => read.map(|()| cells).map_err(Stop::from),
     }
-    read?;
-    state.write(&[], &[(Meta::Applied, Some(applied)), (Meta::Restoring, None)], true)?;
-    Ok(cells)
 }
 
 /// Begins a history with the state and positions of a checkpoint: its first commit holds them all, so that the changelog has every cell. Until that commit is applied

@@ -6,12 +6,16 @@ use millstream_model::record::RecordBatch;
 
 /// Adds records to a total: see [`OutputTotal`].
 pub fn sum_outputs(total: &mut OutputTotal, records: &RecordBatch) {
-    total.records += records.len() as u64;
     for row in 0..records.len() as u32 {
-        let key = records.keys.get(row).unwrap_or_default();
-        let value = records.values.get(row).unwrap_or_default();
-        total.checksum = total.checksum.wrapping_add(u64::from(crc32c::crc32c_append(crc32c::crc32c(key), value)));
+        sum_output(total, records.keys.get(row), records.values.get(row));
     }
+}
+
+/// Adds one record to a total.
+pub fn sum_output(total: &mut OutputTotal, key: Option<&[u8]>, value: Option<&[u8]>) {
+    let sum = crc32c::crc32c_append(crc32c::crc32c(key.unwrap_or_default()), value.unwrap_or_default());
+    total.records += 1;
+    total.checksum = total.checksum.wrapping_add(u64::from(sum));
 }
 
 /// Sum, wrapping, of the crc32c of each cell's key and value; a removed cell counts the complement of its key's.
