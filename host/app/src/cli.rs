@@ -39,6 +39,12 @@ pub(crate) enum Verb {
     Validate(Validate),
     /// Show what a module is: world, imports, exports, operators.
     Inspect(Inspect),
+    /// Make the crate of a new operator, with tests and a pipeline.
+    New(New),
+    /// Compile an operator's crate, check the module, and put it beside its Cargo.toml.
+    Build(Build),
+    /// Run the tests of a pipeline file through its modules; needs no Kafka.
+    Test(Test),
     /// The store of modules that pipeline files name by `name@version`.
     #[command(subcommand)]
     Plugin(Plugin),
@@ -46,7 +52,13 @@ pub(crate) enum Verb {
     Status(Reading),
     /// Have a running pipeline take a checkpoint that is kept.
     Savepoint(Reading),
+    /// Prove that a stopped pipeline's commits are unbroken, and that outputs, changelog and state agree with them.
+    ///
+    /// Reads; changes nothing and fences nobody. Exits with 0 if nothing was found that cannot be, with 1 if something was.
+    Verify(Reading),
     /// Begin a new history: empty state, positions from `start` again.
+    ///
+    /// Topics of the old history stay until you delete them; files that are sinks begin empty. Whoever still runs the pipeline is fenced.
     Reset(Reset),
     /// Look at checkpoints.
     #[command(subcommand)]
@@ -148,6 +160,18 @@ pub(crate) struct New {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Test {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArg,
+    /// Only tests with this in their names.
+    #[arg(long)]
+    pub(crate) only: Option<String>,
+    /// How to write it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Build {
     /// The operator's crate.
     #[arg(default_value = ".")]
@@ -198,7 +222,7 @@ pub(crate) struct Reset {
     /// The pipeline's id, to say that this is meant.
     #[arg(long)]
     pub(crate) yes: Option<String>,
-    /// Begin where the offsets of the group are.
+    /// Begin where the offsets of the consumer group are, which is named like the pipeline.
     #[arg(long)]
     pub(crate) to_group_offsets: bool,
 }

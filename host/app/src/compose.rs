@@ -183,7 +183,6 @@ fn identity(resolved: &Resolved, loaded: &Loaded, outside: &Outside, changelog: 
             }
         }
     }
-    let states = loaded.plan.operators.iter().filter(|node| !node.descriptor.states.is_empty());
     Ok(Identity {
         id: resolved.id.clone(),
         host: crate::paths::host_name(),
@@ -195,13 +194,19 @@ fn identity(resolved: &Resolved, loaded: &Loaded, outside: &Outside, changelog: 
         topics,
         changelog,
         digests: loaded.plan.operators.iter().map(|node| (node.id.clone(), node.digest)).collect(),
-        operators: states
-            .map(|node| (node.id.clone(), node.descriptor.states.iter().map(|state| state.name.clone()).collect()))
-            .collect(),
+        operators: states(&loaded.plan),
         sink_ids: resolved.sinks.iter().map(|sink| sink.id.clone()).collect(),
         sink_ends,
         fresh_lineage: Lineage(uuid::Uuid::new_v4().into_bytes()),
     })
+}
+
+/// Operators with state: id and names of states.
+pub(crate) fn states(plan: &Plan) -> Vec<(String, Vec<String>)> {
+    let keyed = plan.operators.iter().filter(|node| !node.descriptor.states.is_empty());
+    keyed
+        .map(|node| (node.id.clone(), node.descriptor.states.iter().map(|state| state.name.clone()).collect()))
+        .collect()
 }
 
 fn source_identity(id: &str, kind: &SourceKind, cluster: Option<&KafkaCluster>) -> Outcome<TopicIdentity> {

@@ -13,11 +13,18 @@ pub(crate) fn entries(properties: &Properties, id: &str) -> Outcome<Vec<CommitsE
         return Ok(Vec::new());
     }
     let entries = read_commits(properties, id).map_err(Failure::failed)?;
-    entries.iter().map(|(key, value)| decode_entry(*key, value).map_err(Failure::failed)).collect()
+    let decoded = entries.iter().map(|(key, value)| decode_entry(*key, value));
+    decoded
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failure::failed(format!("topic `{}`: {error}", commits_topic(id))))
+}
+
+/// The newest of each key.
+pub(crate) fn newest(properties: &Properties, id: &str) -> Outcome<Found> {
+    Ok(Found::newest(entries(properties, id)?))
 }
 
 /// Number of the changelog topic in use: 0 for a new pipeline.
 pub(crate) fn changelog_number(properties: &Properties, id: &str) -> Outcome<u32> {
-    let found = Found::newest(entries(properties, id)?);
-    Ok(found.open.map_or(0, |open| open.changelog))
+    Ok(newest(properties, id)?.open.map_or(0, |open| open.changelog))
 }

@@ -7,6 +7,7 @@ mod control_socket;
 mod error;
 mod graph;
 mod history;
+mod in_memory;
 mod metrics;
 mod paths;
 mod progress;
@@ -41,9 +42,13 @@ fn dispatch(verb: Verb) -> Outcome<()> {
         Verb::Run(run) => verbs::run::run(&run),
         Verb::Validate(validate) => verbs::validate::validate(&validate),
         Verb::Inspect(inspect) => verbs::inspect::inspect(&inspect),
+        Verb::New(new) => verbs::new::new(&new),
+        Verb::Build(build) => verbs::build::build(&build),
+        Verb::Test(test) => verbs::test::test(&test),
         Verb::Plugin(plugin) => verbs::plugin::plugin(plugin),
         Verb::Status(reading) => verbs::status::status(&reading),
         Verb::Savepoint(reading) => verbs::status::savepoint(&reading),
+        Verb::Verify(reading) => verbs::verify::verify(&reading),
         Verb::Reset(reset) => verbs::reset::reset(&reset),
         Verb::Checkpoint(checkpoint) => verbs::checkpoint::checkpoint(checkpoint),
         Verb::Completions { shell } => verbs::completions(shell),

@@ -49,6 +49,14 @@ impl PipelineFile {
         resolve::resolve(&self.raw, &self.folder()).map_err(|problem| Failure::config(self.show(&problem)))
     }
 
+    /// Gives the pipeline another id, and the directory that goes with it unless the file names one.
+    pub(crate) fn rename(&self, resolved: &mut Resolved, id: &str) -> Outcome<()> {
+        let renamed = raw::Pipeline { id: id.to_owned(), ..self.raw.clone() };
+        *resolved = resolve::resolve(&renamed, &self.folder())
+            .map_err(|problem| Failure::config(format!("--id: {}", problem.text)))?;
+        Ok(())
+    }
+
     /// The text, variables replaced.
     pub(crate) fn text(&self) -> &str {
         &self.text

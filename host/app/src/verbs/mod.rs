@@ -1,12 +1,16 @@
 //! One module per verb of the command line.
 
+pub(crate) mod build;
 pub(crate) mod checkpoint;
 pub(crate) mod inspect;
+pub(crate) mod new;
 pub(crate) mod plugin;
 pub(crate) mod reset;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod test;
 pub(crate) mod validate;
+pub(crate) mod verify;
 
 use crate::cli::{Cli, Overrides};
 use crate::config::{PipelineFile, Resolved, raw};
@@ -18,7 +22,7 @@ use serde::Serialize;
 pub(crate) fn with_overrides(file: &PipelineFile, overrides: &Overrides) -> Outcome<Resolved> {
     let mut resolved = file.resolve()?;
     if let Some(id) = &overrides.id {
-        resolved.id.clone_from(id);
+        file.rename(&mut resolved, id)?;
     }
     if let Some(dir) = &overrides.state_dir {
         resolved.state_dir.clone_from(dir);

@@ -199,9 +199,9 @@ impl Report {
             let found = sum_topic(properties, topic, &starts).map_err(Failure::failed)?;
             let setting = |name: &str| cluster.topic_setting(topic, name).map_err(Failure::failed);
             let now_ms = millstream_engine::ports::Clock::now_ms(&millstream_engine::ports::SystemClock::default());
-            let oldest_ms = found.oldest_ms.or_else(|| {
-                newest.positions.iter().filter_map(|position| position.timestamp_ms_max).max()
-            });
+            let oldest_ms = found
+                .oldest_ms
+                .or_else(|| newest.positions.iter().filter_map(|position| position.timestamp_ms_max).max());
             let facts = TopicFacts {
                 total: found.total,
                 starts,
@@ -229,7 +229,10 @@ impl Report {
                 None => self.find(&place, &Finding::Cut { committed, found }),
                 Some(0) => self.prove(&place, format!("{committed} bytes, as committed")),
                 Some(more) => {
-                    self.note(&place, format!("{more} bytes at its end are not committed: the next start cuts them off"));
+                    self.note(
+                        &place,
+                        format!("{more} bytes at its end are not committed: the next start cuts them off"),
+                    );
                 }
             }
         }
@@ -256,7 +259,8 @@ impl Report {
                 reason: error.to_string(),
             })
         });
-        let compared = read.map_err(Failure::failed).and_then(|()| verify::cells(&folded, store).map_err(Failure::failed));
+        let compared =
+            read.map_err(Failure::failed).and_then(|()| verify::cells(&folded, store).map_err(Failure::failed));
         drop(folded);
         let _ = std::fs::remove_dir_all(&staging);
         let place = format!("topic {topic}");
