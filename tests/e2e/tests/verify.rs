@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use millstream_e2e::{CountJob, CountJobOptions, Isolation, Kafka, Record};
+use millstream_e2e::{CountJob, CountJobOptions, Isolation, Kafka, Record, eventually};
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -79,6 +79,42 @@ fn a_commit_record_that_is_removed_is_noticed() -> Result<()> {
     records.sort_by_key(|record| record.offset);
     // The newest one, and with it everything before: nothing but the store remembers them.
     let newest = records.pop().unwrap();
-    job.client()?.delete_records(&commits, &BTreeMap::from([(0, newest.offset + 1)]))?;
+    // Brokers delete records by hand only where time may do it, too.
+    job.client()?.alter_topic(&commits, &[("cleanup.policy", "compact,delete")])?;
+    eventually("the records to be deleted", LONG, || {
+        let deleted = job.client()?.delete_records(&commits, &BTreeMap::from([(0, newest.offset + 1)]));
+        Ok(deleted.ok())
+    })?;
+    job.client()?.alter_topic(&commits, &[("cleanup.policy", "compact")])?;
     assert_refused(&job, &commits)
+}
+
+#[test]
+fn a_commit_record_that_is_overwritten_by_nothing_is_noticed() -> Result<()> {
+    let job = finished("tombstone")?;
+    let commits = format!("{}.commits", job.id);
+    job.client()?.produce(&commits, [Record { value: None, ..last_record(&job, &commits)? }])?;
+    assert_refused(&job, &commits)
+}
+
+#[test]
+fn a_cell_that_is_changed_in_the_changelog_is_noticed() -> Result<()> {
+    let job = finished("cell")?;
+    let changelog = format!("{}.changelog.0", job.id);
+    let copy = last_record(&job, &changelog)?;
+    job.client()?.produce(&changelog, [Record { value: Some(b"\x01wrong".to_vec()), ..copy }])?;
+    assert_refused(&job, &changelog)
+}
+
+#[test]
+fn a_running_pipeline_is_left_alone() -> Result<()> {
+    let mut job = CountJob::new(Kafka::shared()?, "alone", &CountJobOptions::default())?;
+    let mut counts = job.counts()?;
+    let run = job.start()?;
+    job.feed((0..200).map(|n| format!("key-{}", n % 20)))?;
+    job.settle(&mut counts, &run, LONG)?;
+    let verified = job.verify()?;
+    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+    assert!(verified.stdout.contains("is running as process"), "{}", verified.stdout);
+    job.probe_state(&mut counts, &run, LONG)
 }
