@@ -46,7 +46,7 @@ pub struct LogFaults {
     pub init: u32,
     /// Reading fails, or a client reads while somebody else holds the end back.
     pub read: u32,
-    /// A committed transaction's answer is an error that says nothing.
+    /// The answer to a request to commit is an error that says nothing, whether it was carried out or not.
     pub vague: u32,
 }
 

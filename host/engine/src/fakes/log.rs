@@ -137,15 +137,17 @@ impl Producer {
                 return retry("no answer came");
             }
         }
+        let is_vague = world.fails(|faults| faults.vague);
+        let vague = || Err(error(LogErrorKind::Unknown, "committing a transaction", "something went wrong"));
+        if is_vague && world.chance.happens(500) {
+            return vague();
+        }
         let ended = world.broker.end(self.epoch).map_err(|refusal| refused("committing a transaction", refusal));
         if world.fails(|faults| faults.answer_lost) {
             self.connections_lost += 1;
             return retry("the answer was lost");
         }
-        if world.fails(|faults| faults.vague) {
-            return Err(error(LogErrorKind::Unknown, "committing a transaction", "something went wrong"));
-        }
-        ended
+        if is_vague { vague() } else { ended }
     }
 }
 

@@ -1,18 +1,23 @@
 //! The invariants of the protocol, checked from outside: by what a reader of committed records sees, and by what lies on disks.
 
+use crate::history::History;
 use crate::model::{ByKey, Model};
+use crate::mutants::Mutant;
 use crate::process::SOURCE;
+use crate::seen::{entry_of, transactions};
 use crate::world::World;
-use millstream_engine::commit::codec::{decode_commit, decode_open};
-use millstream_engine::commit::{sum_changes, sum_outputs};
-use millstream_engine::fakes::{Entry, FakeCluster, Topic};
-use millstream_engine::ports::{ChangeSet, CommitsKey, Meta};
-use millstream_model::commit::{CommitRecord, OpenRecord, OutputTotal, PartitionPosition};
+use millstream_engine::commit::codec::decode_commit;
+use millstream_engine::commit::verify;
+use millstream_engine::fakes::{FakeCluster, Topic};
+use millstream_engine::ports::Meta;
+use millstream_model::commit::{CommitRecord, PartitionPosition};
 use millstream_model::ids::Token;
-use millstream_model::record::{Origin, RecordBatch};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 
-type Outcome = Result<(), String>;
+/// Ids of the sinks.
+pub(crate) const SINKS: [&str; 2] = ["first", "second"];
+
+pub(crate) type Outcome = Result<(), String>;
 
 /// Positions of all partitions, as a commit holds them.
 pub(crate) fn positions_of(nexts: &[i64]) -> Vec<PartitionPosition> {
@@ -93,10 +98,9 @@ impl Checker {
     }
 
     fn check_files(&self, world: &World, newest: &CommitRecord) -> Outcome {
-        let ids = ["first", "second"];
         let mut model = Model::at(world.seed, &self.base);
         let expected = model.advance(&nexts(newest, &world.scenario.ends));
-        for (sink, (id, expected)) in ids.iter().zip(expected).enumerate() {
+        for (sink, (id, expected)) in SINKS.iter().zip(expected).enumerate() {
             let Some(file) = world.files.get(sink).filter(|_| world.topic(sink).is_none()) else { continue };
             let length = newest.file_lengths.get(*id).copied().unwrap_or(0);
             let bytes = file.bytes(length);
@@ -149,6 +153,12 @@ impl Checker {
                 history.torn = Some(*transaction);
             }
         }
+        let walk = verify::walk(cluster.committed(Topic::Commits).iter().filter_map(entry_of));
+        // That the bracket is missing is seen at once; what that does is the point.
+        let has_bracket = world.mutant != Some(Mutant::NoBracket);
+        if has_bracket && walk.findings.is_empty() == world.is_torn() {
+            return Err(format!("`verify` finds {:?}", walk.findings));
+        }
         for (token, positions) in &self.applied {
             let known = history.commits.get(token);
             if history.lineage() == Some(token.lineage) && known != Some(positions) {
@@ -156,158 +166,5 @@ impl Checker {
             }
         }
         Ok(history.commits.len() as u64)
-    }
-}
-
-/// A transaction as a reader of committed records sees it.
-#[derive(Default)]
-struct Seen {
-    open: Option<OpenRecord>,
-    commit: Option<(u64, CommitRecord)>,
-    outputs: [ByKey; 2],
-    totals: [OutputTotal; 2],
-    changes: ChangeSet,
-    /// Where its last record lies.
-    last_at: u64,
-    has_data: bool,
-}
-
-impl Seen {
-    fn is_whole(&self) -> bool {
-        match &self.commit {
-            Some((at, _)) => *at == self.last_at,
-            None => self.open.is_some() && !self.has_data,
-        }
-    }
-}
-
-fn transactions(cluster: &FakeCluster) -> BTreeMap<usize, Seen> {
-    let mut all: BTreeMap<usize, Seen> = BTreeMap::new();
-    for entry in cluster.committed(Topic::Commits) {
-        let seen = seen_of(&mut all, &entry);
-        let value = entry.value.as_deref().unwrap_or_default();
-        if entry.key.as_deref() == Some(CommitsKey::Open.as_bytes()) {
-            seen.open = decode_open(value).ok();
-        } else if entry.key.as_deref() == Some(CommitsKey::Commit.as_bytes()) {
-            seen.commit = decode_commit(value).ok().map(|commit| (entry.at, commit));
-        } else {
-            seen.has_data = true;
-        }
-    }
-    for entry in cluster.committed(Topic::Changelog) {
-        let seen = seen_of(&mut all, &entry);
-        seen.has_data = true;
-        seen.changes.keys.push(entry.key.as_deref());
-        seen.changes.values.push(entry.value.as_deref());
-    }
-    for sink in 0..2 {
-        for entry in cluster.committed(Topic::Sink(sink)) {
-            let seen = seen_of(&mut all, &entry);
-            seen.has_data = true;
-            let mut record = RecordBatch::default();
-            record.push(entry.key.as_deref(), entry.value.as_deref(), 0, Origin::default());
-            let (Some(outputs), Some(total)) = (seen.outputs.get_mut(sink), seen.totals.get_mut(sink)) else {
-                continue;
-            };
-            sum_outputs(total, &record);
-            outputs.entry(entry.key.unwrap_or_default()).or_default().push(entry.value.unwrap_or_default());
-        }
-    }
-    all
-}
-
-fn seen_of<'a>(all: &'a mut BTreeMap<usize, Seen>, entry: &Entry) -> &'a mut Seen {
-    let seen = all.entry(entry.transaction).or_default();
-    seen.last_at = seen.last_at.max(entry.at);
-    seen
-}
-
-/// The commits so far.
-struct History {
-    model: Model,
-    open: Option<OpenRecord>,
-    last: Option<CommitRecord>,
-    commits: HashMap<Token, Vec<i64>>,
-    changelog: BTreeMap<Vec<u8>, Vec<u8>>,
-    torn: Option<usize>,
-}
-
-impl History {
-    fn new(model: Model) -> Self {
-        Self { model, open: None, last: None, commits: HashMap::new(), changelog: BTreeMap::new(), torn: None }
-    }
-
-    fn lineage(&self) -> Option<millstream_model::ids::Lineage> {
-        self.open.as_ref().map(|open| open.lineage)
-    }
-
-    fn follow(&mut self, seen: &Seen, world: &World) -> Outcome {
-        if let Some(open) = &seen.open {
-            self.take_open(open)?;
-        }
-        match &seen.commit {
-            Some((_, record)) => self.take_commit(record, seen, world),
-            None => Ok(()),
-        }
-    }
-
-    fn take_open(&mut self, open: &OpenRecord) -> Outcome {
-        if let Some(before) = &self.open {
-            if open.lineage != before.lineage || open.incarnation <= before.incarnation {
-                return Err(format!("run {} was opened after run {}", open.incarnation, before.incarnation));
-            }
-            if before.catalog.operators.iter().any(|(id, entry)| open.catalog.operators.get(id) != Some(entry)) {
-                return Err("an operator's numbers were changed".to_owned());
-            }
-        }
-        self.open = Some(open.clone());
-        Ok(())
-    }
-
-    fn take_commit(&mut self, record: &CommitRecord, seen: &Seen, world: &World) -> Outcome {
-        if self.open.as_ref().map(|open| (open.lineage, open.incarnation))
-            != Some((record.token.lineage, record.token.incarnation))
-        {
-            return Err(format!("{} was committed by a run that had lost the pipeline", record.token));
-        }
-        let before = self.last.as_ref();
-        if record.previous != before.map(|before| before.token) {
-            return Err(format!("{} does not follow the commit before", record.token));
-        }
-        if record.token.epoch.0 != before.map_or(0, |before| before.token.epoch.0) + 1 {
-            return Err(format!("{} is not the next epoch", record.token));
-        }
-        for position in &record.positions {
-            let then = self.model.positions.get(position.partition as usize).copied().unwrap_or(0);
-            if before.is_some() && position.from != then || position.next < then {
-                return Err(format!("positions do not adjoin in {}: {position:?} after {then}", record.token));
-            }
-        }
-        let nexts = nexts(record, &world.scenario.ends);
-        let mut expected = self.model.advance(&nexts);
-        for (sink, expected) in expected.iter_mut().enumerate() {
-            if world.topic(sink).is_none() {
-                expected.clear();
-            }
-        }
-        if seen.outputs != expected {
-            return Err(format!("outputs of {} are {:?} and not {expected:?}", record.token, seen.outputs));
-        }
-        if record.changes != seen.changes.len() as u64 || record.changes_checksum != sum_changes(&seen.changes) {
-            return Err(format!("{} does not say what was changed", record.token));
-        }
-        for (key, value) in seen.changes.keys.iter().zip(seen.changes.values.iter()) {
-            let key = key.unwrap_or_default().to_vec();
-            match value {
-                Some(value) => drop(self.changelog.insert(key, value.to_vec())),
-                None => drop(self.changelog.remove(&key)),
-            }
-        }
-        if self.changelog != self.model.cells() {
-            return Err(format!("the changelog up to {} is not the state", record.token));
-        }
-        self.commits.insert(record.token, nexts);
-        self.last = Some(record.clone());
-        Ok(())
     }
 }

@@ -6,16 +6,22 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod check;
+mod fate;
+mod history;
 mod model;
 mod mutants;
+mod notes;
+mod ports;
 mod process;
 mod scenario;
+mod seen;
 mod world;
 
 use mutants::Mutant;
+use notes::Notes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use world::{Notes, World};
+use world::World;
 
 /// Seeds of a run that names no other number.
 const SEEDS: u64 = 100_000;

@@ -89,15 +89,30 @@ pub(crate) struct MutantLog {
     last: Option<CommitsKey>,
     changes: Vec<ChangeSet>,
     own: Incarnation,
-    /// The commits as last read with a commit that was Ok, or as read too early.
+    /// The commits, read too early.
     stale: Option<Commits>,
+    /// What was produced to the commits in this transaction.
+    produced: Commits,
+    /// The same of the last transaction that was Ok.
+    committed: Commits,
     has_failed: bool,
 }
 
 impl MutantLog {
     pub(crate) fn new(mutant: Mutant, log: FakeLog, state: FakeState) -> Self {
         let own = Incarnation(0);
-        Self { mutant, log, state, last: None, changes: Vec::new(), own, stale: None, has_failed: false }
+        Self {
+            mutant,
+            log,
+            state,
+            last: None,
+            changes: Vec::new(),
+            own,
+            stale: None,
+            produced: Vec::new(),
+            committed: Vec::new(),
+            has_failed: false,
+        }
     }
 }
 
@@ -114,9 +129,11 @@ impl TransactionLog for MutantLog {
         match self.mutant {
             Mutant::ReadBeforeInit => return Ok(self.stale.take().unwrap_or(read)),
             Mutant::ErrorMeansAborted if std::mem::take(&mut self.has_failed) => {
-                // As if the last transaction were not there.
-                let last = read.iter().rposition(|(key, _)| *key == CommitsKey::Commit);
-                read.truncate(last.map_or(read.len(), |last| last.saturating_sub(1)));
+                // As if the epoch had left nothing.
+                read.retain(|entry| entry.0 == CommitsKey::Open || !self.produced.contains(entry));
+                if read.iter().all(|(key, _)| *key != CommitsKey::Commit) {
+                    read.extend_from_slice(&self.committed);
+                }
             }
             Mutant::YoungerOpenIgnored if self.own.0 > 0 => read.retain(|(key, value)| {
                 let open = decode_open(value).ok().filter(|_| *key == CommitsKey::Open);
@@ -129,11 +146,14 @@ impl TransactionLog for MutantLog {
 
     fn begin(&mut self) -> Result<(), LogError> {
         self.changes.clear();
+        self.produced.clear();
+        self.has_failed = false;
         self.log.begin()
     }
 
     fn produce_commits(&mut self, key: CommitsKey, value: &[u8]) -> Result<(), LogError> {
         self.last = Some(key);
+        self.produced.push((key, value.to_vec()));
         match (self.mutant, key) {
             (Mutant::NoBracket, CommitsKey::Begin) => return Ok(()),
             (Mutant::YoungerOpenIgnored, CommitsKey::Open) => {
@@ -183,7 +203,11 @@ impl TransactionLog for MutantLog {
                 self.has_failed = error.kind != LogErrorKind::Retriable;
                 ended
             }
-            Ok(()) => ended,
+            Ok(()) => {
+                self.committed.clone_from(&self.produced);
+                self.committed.retain(|(key, _)| *key != CommitsKey::Open);
+                ended
+            }
         }
     }
 
@@ -232,7 +256,9 @@ impl StateBackend for MutantState {
                 self.state.write(changes, &[], sync)?;
                 self.state.write(&[], meta, sync)
             }
-            Mutant::CommitUnsynced => self.state.write(changes, meta, false),
+            Mutant::CommitUnsynced if matches!(meta, [(Meta::Applied, Some(_))]) => {
+                self.state.write(changes, meta, false)
+            }
             _ => self.state.write(changes, meta, sync),
         }
     }

@@ -1,68 +1,22 @@
 //! Everything a run is made of, and what happens in it.
 
 use crate::check::Checker;
-use crate::model::Model;
-use crate::mutants::{Mutant, MutantLog, MutantSink, MutantState};
-use crate::process::{Process, SOURCE, Turn};
+use crate::mutants::Mutant;
+use crate::notes::Notes;
+use crate::process::{Process, Turn};
 use crate::scenario::{Kind, Scenario};
-use millstream_engine::commit::codec::{decode_commit, encode_commit};
-use millstream_engine::commit::{CommitPorts, Committer, CommitterSettings, Identity, SinkPort, Stop};
-use millstream_engine::fakes::{
-    Chance, FakeClock, FakeCluster, FakeDisk, FakeFile, FakeLog, FakeSink, FakeState, Life, LogFaults, Topic,
-};
-use millstream_engine::ports::{Clock, CommitsKey, Meta, Sink, StateBackend, TransactionLog};
-use millstream_model::commit::{CommitRecord, TopicIdentity};
-use millstream_model::ids::Lineage;
-use std::collections::BTreeMap;
+use millstream_engine::commit::codec::decode_commit;
+use millstream_engine::commit::{Committer, CommitterSettings};
+use millstream_engine::fakes::{Chance, FakeClock, FakeCluster, FakeDisk, FakeFile, LogFaults, Topic};
+use millstream_engine::ports::{Clock, CommitsKey, Meta};
+use millstream_model::commit::CommitRecord;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// How long a transaction may take, in milliseconds.
-const TIMEOUT_MS: u64 = 15_000;
+pub(crate) const TIMEOUT_MS: u64 = 15_000;
 
 /// Within so long everything is committed once nothing fails any more, in milliseconds.
 const RECOVERY_MS_MAX: u64 = 30_000;
-
-/// The history that checkpoints of the simulation come from.
-const CHECKPOINT_LINEAGE: Lineage = Lineage([7; 16]);
-
-/// How often what happened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Notes(BTreeMap<&'static str, u64>);
-
-impl Notes {
-    pub(crate) fn add(&mut self, other: &Self) {
-        for (name, count) in &other.0 {
-            *self.0.entry(name).or_default() += count;
-        }
-    }
-
-    fn note(&mut self, name: &'static str) {
-        *self.0.entry(name).or_default() += 1;
-    }
-
-    /// What happened least often.
-    pub(crate) fn rarest(&self) -> (&'static str, u64) {
-        let expected = EXPECTED.iter().map(|name| (*name, self.0.get(name).copied().unwrap_or(0)));
-        expected.min_by_key(|(_, count)| *count).unwrap_or_default()
-    }
-}
-
-/// What has to happen, or the simulation shows nothing.
-const EXPECTED: [&str; 13] = [
-    "aged",
-    "commits",
-    "deaths",
-    "fenced",
-    "lost power",
-    "replaced by an old copy",
-    "resolved: committed",
-    "resolved: rolled back",
-    "restores",
-    "seeded",
-    "stood still",
-    "torn",
-    "wiped",
-];
 
 pub(crate) struct World {
     pub(crate) seed: u64,
@@ -71,21 +25,21 @@ pub(crate) struct World {
     pub(crate) cluster: Option<Arc<FakeCluster>>,
     pub(crate) disks: [Arc<FakeDisk>; 2],
     pub(crate) files: [Arc<FakeFile>; 2],
-    copies: [Mutex<Option<FakeDisk>>; 2],
-    slots: [Mutex<Option<Process>>; 2],
+    pub(crate) copies: [Mutex<Option<FakeDisk>>; 2],
+    pub(crate) slots: [Mutex<Option<Process>>; 2],
     state: Mutex<State>,
-    mutant: Option<Mutant>,
-    this: Weak<World>,
+    pub(crate) mutant: Option<Mutant>,
+    pub(crate) this: Weak<World>,
 }
 
 /// What changes.
-struct State {
-    chance: Chance,
+pub(crate) struct State {
+    pub(crate) chance: Chance,
     notes: Notes,
     violation: Option<String>,
-    is_torn: bool,
+    pub(crate) is_torn: bool,
     /// Nothing fails any more.
-    is_calm: bool,
+    pub(crate) is_calm: bool,
 }
 
 impl World {
@@ -106,7 +60,7 @@ impl World {
         world.calm_down(&mut checker)?;
         let commits = checker.check_end(&world)?;
         let mut notes = world.lock().notes.clone();
-        *notes.0.entry("commits").or_default() += commits;
+        notes.count("commits", commits);
         Ok(notes)
     }
 
@@ -140,19 +94,19 @@ impl World {
         world
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn chance<R>(&self, of: impl FnOnce(&mut Chance) -> R) -> R {
+    pub(crate) fn chance<R>(&self, of: impl FnOnce(&mut Chance) -> R) -> R {
         of(&mut self.lock().chance)
     }
 
-    fn note(&self, name: &'static str) {
-        self.lock().notes.note(name);
+    pub(crate) fn note(&self, name: &'static str) {
+        self.lock().notes.count(name, 1);
     }
 
-    fn violate(&self, violation: String) {
+    pub(crate) fn violate(&self, violation: String) {
         self.lock().violation.get_or_insert(violation);
     }
 
@@ -160,32 +114,12 @@ impl World {
         self.lock().violation.take().map_or(Ok(()), Err)
     }
 
-    /// Puts cells and commit of another history into the first directory, as `--from-checkpoint` does.
-    fn fill_from_checkpoint(&self) {
-        let ends = self.scenario.ends.iter();
-        let positions: Vec<i64> = ends.map(|end| self.chance(|chance| chance.below(*end as u64) as i64)).collect();
-        let mut changes = millstream_engine::ports::ChangeSet::default();
-        for (key, value) in Model::at(self.seed, &positions).cells() {
-            changes.keys.push(Some(&key));
-            changes.values.push(Some(&value));
-        }
-        let mut applied = CommitRecord { committed_ms: self.clock.now_ms(), ..CommitRecord::default() };
-        applied.token.lineage = CHECKPOINT_LINEAGE;
-        applied.token.epoch.0 = 40;
-        applied.positions = crate::check::positions_of(&positions);
-        let applied = encode_commit(&applied);
-        let [disk, _] = &self.disks;
-        let state = FakeState::new(disk, &Life::default());
-        let written = state.write(&[changes], &[(Meta::Applied, Some(&applied))], true);
-        written.expect("a fake that lives");
-    }
-
     pub(crate) fn has_commit(&self) -> bool {
         self.cluster.as_ref().is_none_or(|cluster| cluster.newest(CommitsKey::Commit).is_some())
     }
 
     /// One thing happens around a slot: a process starts, does something, or dies. Nothing if the process there stands still already.
-    fn act(&self, slot: usize) {
+    pub(crate) fn act(&self, slot: usize) {
         let Some(Ok(mut guard)) = self.slots.get(slot).map(Mutex::try_lock) else { return };
         match guard.take() {
             Some(process) => *guard = self.turn(slot, process),
@@ -196,116 +130,6 @@ impl World {
                     *guard = self.start(slot);
                 }
             }
-        }
-    }
-
-    /// What may befall a directory while no process has it.
-    fn between_runs(&self, slot: usize) {
-        let (Some(disk), Some(copy)) = (self.disks.get(slot), self.copies.get(slot)) else { return };
-        if self.cluster.is_none() || !self.has_commit() || self.lock().is_calm {
-            return;
-        }
-        let mut copy = copy.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.chance(|chance| chance.below(20)) {
-            0 => {
-                disk.wipe();
-                self.note("wiped");
-            }
-            1 | 2 => *copy = Some(disk.copy()),
-            3 | 4 => {
-                if let Some(copy) = copy.as_ref() {
-                    disk.replace(copy);
-                    self.note("replaced by an old copy");
-                }
-            }
-            5 => {
-                self.clock.advance(13 * 3_600 * 1_000);
-                self.note("aged");
-            }
-            _ => {}
-        }
-    }
-
-    fn live(&self, slot: usize) -> Life {
-        let life = Life::default();
-        self.plan_fate(slot, &life);
-        life
-    }
-
-    /// Decides whether the process dies soon, or stands still while others act.
-    fn plan_fate(&self, slot: usize, life: &Life) {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        if state.is_calm {
-            return;
-        }
-        if state.chance.happens(self.scenario.deaths) {
-            life.ends_in(1 + state.chance.below(40));
-        }
-        if state.chance.happens(self.scenario.pauses) {
-            let (step, acts) = (1 + state.chance.below(40), state.chance.below(6));
-            let this = self.this.clone();
-            life.pauses_in(step, move || {
-                if let Some(world) = this.upgrade() {
-                    world.stand_still(slot, acts);
-                }
-            });
-        }
-    }
-
-    fn stand_still(&self, slot: usize, acts: u64) {
-        self.note("stood still");
-        if self.chance(|chance| chance.happens(400)) {
-            self.clock.advance(self.chance(|chance| chance.below(2 * TIMEOUT_MS)));
-        }
-        if self.scenario.has_rival {
-            (0..acts).for_each(|_| self.act(1 - slot));
-        }
-    }
-
-    fn ports(&self, slot: usize, life: &Life) -> Option<(CommitPorts, Arc<dyn StateBackend>)> {
-        let state = FakeState::new(self.disks.get(slot)?, life);
-        let log = self.cluster.as_ref().map(|cluster| FakeLog::new(cluster, life));
-        let plain: Arc<dyn StateBackend> = Arc::new(state.clone());
-        let (state, log): (Arc<dyn StateBackend>, Option<Box<dyn TransactionLog>>) = match self.mutant {
-            None => (Arc::clone(&plain), log.map(|log| Box::new(log) as _)),
-            Some(mutant) => {
-                let log = log.map(|log| Box::new(MutantLog::new(mutant, log, state.clone())) as _);
-                (Arc::new(MutantState::new(mutant, state)), log)
-            }
-        };
-        let local = |file: &Arc<FakeFile>| {
-            let sink = FakeSink::new(file, life);
-            let sink: Box<dyn Sink> = match self.mutant {
-                None => Box::new(sink),
-                Some(mutant) => Box::new(MutantSink::new(mutant, sink, file)),
-            };
-            SinkPort::Local(sink)
-        };
-        let [first, second] = &self.files;
-        let sinks = match self.scenario.kind {
-            Kind::Topics => vec![SinkPort::Log, SinkPort::Log],
-            Kind::TopicAndFile => vec![SinkPort::Log, local(second)],
-            Kind::Files => vec![local(first), local(second)],
-        };
-        Some((CommitPorts { log, state, sinks, clock: Arc::new(self.clock.clone()) }, plain))
-    }
-
-    fn identity(&self) -> Identity {
-        let partitions = self.scenario.ends.len() as i32;
-        let topic = TopicIdentity { name: "lines".to_owned(), id: "T".to_owned(), partitions };
-        Identity {
-            id: "simulated".to_owned(),
-            host: "host".to_owned(),
-            pid: self.chance(Chance::number) as u32,
-            cluster_id: "cluster".to_owned(),
-            topics: BTreeMap::from([(SOURCE.to_owned(), topic)]),
-            changelog: 0,
-            digests: BTreeMap::new(),
-            operators: vec![("sum".to_owned(), vec!["sum".to_owned()])],
-            sink_ids: vec!["first".to_owned(), "second".to_owned()],
-            sink_ends: BTreeMap::new(),
-            fresh_lineage: Lineage([1 + self.chance(|chance| chance.below(6)) as u8; 16]),
         }
     }
 
@@ -357,7 +181,11 @@ impl World {
                 process.process(&mut chance);
                 Turn::Fine
             }
-            4 => process.write(),
+            4 if chance.happens(500) => process.write(),
+            4 => match process.committer.audit() {
+                Ok(()) => Turn::Fine,
+                Err(stop) => Turn::Stopped(stop),
+            },
             5 if chance.happens(self.scenario.deaths) => {
                 process.life.end();
                 Turn::Fine
@@ -387,39 +215,6 @@ impl World {
             return None;
         }
         Some(process)
-    }
-
-    fn die(&self, slot: usize) {
-        self.note("deaths");
-        if self.chance(|chance| chance.happens(400)) {
-            self.note("lost power");
-            let mut guard = self.lock();
-            if let Some(disk) = self.disks.get(slot) {
-                disk.lose_power(&mut guard.chance);
-            }
-            self.files.iter().for_each(|file| file.lose_power(&mut guard.chance));
-        }
-    }
-
-    /// Whether a process was right to stop.
-    fn judge(&self, stop: &Stop, process: Option<&Process>) {
-        let is_calm = self.lock().is_calm;
-        match stop {
-            Stop::Fenced { by } => {
-                self.note("fenced");
-                let own = process.and_then(|process| process.committer.applied());
-                let is_younger = own.is_none_or(|own| by.incarnation >= own.token.incarnation);
-                if !self.scenario.has_rival || !is_younger {
-                    self.violate(format!("fenced by nobody: {stop}"));
-                }
-            }
-            Stop::Torn { .. } if self.scenario.has_ghosts() => {
-                self.note("torn");
-                self.lock().is_torn = true;
-            }
-            Stop::Log(_) | Stop::ResolvesExhausted { .. } if !is_calm => self.note("stopped by the log"),
-            stop => self.violate(format!("stopped without need: {stop}")),
-        }
     }
 
     /// Nothing fails from now on: everything has to be committed soon.
