@@ -34,7 +34,9 @@ mod tests {
     use super::*;
     use millstream_model::record::Origin;
 
-    fn total(records: &[(Option<&[u8]>, Option<&[u8]>)]) -> OutputTotal {
+    type Record<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+    fn total(records: &[Record<'_>]) -> OutputTotal {
         let mut batch = RecordBatch::default();
         records.iter().for_each(|(key, value)| batch.push(*key, *value, 0, Origin::default()));
         let mut total = OutputTotal::default();
