@@ -222,6 +222,7 @@ impl StateBackend for RocksStore {
             }
         }
         if cells > 0 {
+            fail::fail_point!("mid_apply");
             self.is_empty.store(false, Ordering::Release);
         }
         self.commit(batch, sync, "writing")
