@@ -155,11 +155,14 @@ fn check_identity(identity: &Identity, open: &OpenRecord) -> Result<(), Stop> {
             )
         } else if !then.id.is_empty() && !now.id.is_empty() && then.id != now.id {
             format!(
-                "reads topic `{}`, which was deleted and created again (topic id {} became {})",
+                "reads topic `{}`, which was deleted and created again (topic id {} became {}), so positions mean other records: give the source another id",
                 now.name, then.id, now.id
             )
         } else if now.partitions < then.partitions {
-            format!("reads `{}`, which had {} partitions and has {} now", now.name, then.partitions, now.partitions)
+            format!(
+                "reads `{}`, which had {} partitions and has {} now: give the source another id",
+                now.name, then.partitions, now.partitions
+            )
         } else {
             continue;
         };
