@@ -58,7 +58,7 @@ pub(crate) enum Verb {
     Verify(Reading),
     /// Begin a new history: empty state, positions from `start` again.
     ///
-    /// Topics of the old history stay until you delete them; files that are sinks begin empty. Whoever still runs the pipeline is fenced.
+    /// Topics of the old history stay until you delete them; files that are sinks are renamed. Whoever still runs the pipeline is fenced.
     Reset(Reset),
     /// Look at checkpoints.
     #[command(subcommand)]

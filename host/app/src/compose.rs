@@ -80,8 +80,17 @@ pub(crate) struct RunOptions {
     pub(crate) ignore_group_offsets: bool,
 }
 
+/// What becomes of a sink's topic that is not there and has `create`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// It is made.
+    Create,
+    /// It stays missing: the verb changes nothing.
+    Leave,
+}
+
 /// Connects to the cluster, if the pipeline has one, and checks that its topics are there.
-pub(crate) fn connect(resolved: &Resolved) -> Outcome<Option<KafkaCluster>> {
+pub(crate) fn connect(resolved: &Resolved, missing: Missing) -> Outcome<Option<KafkaCluster>> {
     let is_used = resolved.topics().next().is_some()
         || resolved.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Topic { .. }));
     let Some(properties) = resolved.kafka.as_ref().filter(|_| is_used) else { return Ok(None) };
@@ -92,6 +101,9 @@ pub(crate) fn connect(resolved: &Resolved) -> Outcome<Option<KafkaCluster>> {
     for sink in &resolved.sinks {
         if let SinkKind::Topic { topic, create } = &sink.kind {
             if let Some(partitions) = create {
+                if missing == Missing::Leave {
+                    continue;
+                }
                 cluster.create_topic(topic, *partitions).map_err(Failure::config)?;
             }
             cluster.topic(topic).map_err(Failure::config)?;
@@ -102,7 +114,7 @@ pub(crate) fn connect(resolved: &Resolved) -> Outcome<Option<KafkaCluster>> {
 
 /// Takes the state directory and opens the store in it.
 pub(crate) fn open_state(resolved: &Resolved, cluster: Option<KafkaCluster>, options: &RunOptions) -> Outcome<Outside> {
-    let directory = StateDir::take(&resolved.state_dir, &resolved.id).map_err(Failure::failed)?;
+    let directory = StateDir::take(&resolved.state_dir, &resolved.id).map_err(|error| Failure::of_directory(&error))?;
     if let Some(cluster) = &cluster {
         directory.check_cluster(&cluster.id().map_err(Failure::config)?).map_err(Failure::config)?;
     }

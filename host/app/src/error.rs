@@ -32,6 +32,14 @@ impl Failure {
     pub(crate) fn failed(text: impl fmt::Display) -> Self {
         Self { code: exit::FAILED, text: text.to_string() }
     }
+
+    /// A state directory cannot be had: somebody else runs on it, or it is not this pipeline's.
+    pub(crate) fn of_directory(error: &millstream_state::Error) -> Self {
+        match error {
+            millstream_state::Error::Running { .. } => Self::failed(error),
+            _ => Self::config(error),
+        }
+    }
 }
 
 impl From<RunError> for Failure {

@@ -3,20 +3,13 @@
 use crate::error::{Failure, Outcome};
 use millstream_engine::commit::Found;
 use millstream_engine::commit::codec::decode_entry;
-use millstream_kafka::{KafkaCluster, Properties, commits_topic, read_commits};
+use millstream_engine::ports::{CommitsKey, LogError};
+use millstream_kafka::{KafkaCluster, Properties, commits_topic, read_commits, read_stable_commits};
 use millstream_model::commit::CommitsEntry;
 
 /// Everything that is visible in the commits topic, in order; nothing if there is no such topic.
 pub(crate) fn entries(properties: &Properties, id: &str) -> Outcome<Vec<CommitsEntry>> {
-    let cluster = KafkaCluster::connect(properties).map_err(Failure::config)?;
-    if !cluster.has_topic(&commits_topic(id)) {
-        return Ok(Vec::new());
-    }
-    let entries = read_commits(properties, id).map_err(Failure::failed)?;
-    let decoded = entries.iter().map(|(key, value)| decode_entry(*key, value));
-    decoded
-        .collect::<Result<_, _>>()
-        .map_err(|error| Failure::failed(format!("topic `{}`: {error}", commits_topic(id))))
+    read(properties, id, read_commits)
 }
 
 /// The newest of each key.
@@ -24,7 +17,27 @@ pub(crate) fn newest(properties: &Properties, id: &str) -> Outcome<Found> {
     Ok(Found::newest(entries(properties, id)?))
 }
 
-/// Number of the changelog topic in use: 0 for a new pipeline.
+/// Number of the changelog topic in use: 0 for a new pipeline. What died may have left a transaction open, which the start that follows ends: waiting
+/// for it here would take until the broker gives it up.
 pub(crate) fn changelog_number(properties: &Properties, id: &str) -> Outcome<u32> {
-    Ok(newest(properties, id)?.open.map_or(0, |open| open.changelog))
+    let found = Found::newest(read(properties, id, read_stable_commits)?);
+    Ok(found.open.map_or(0, |open| open.changelog))
+}
+
+type Entries = Vec<(CommitsKey, Vec<u8>)>;
+
+fn read(
+    properties: &Properties,
+    id: &str,
+    read: impl Fn(&Properties, &str) -> Result<Entries, LogError>,
+) -> Outcome<Vec<CommitsEntry>> {
+    let cluster = KafkaCluster::connect(properties).map_err(Failure::config)?;
+    if !cluster.has_topic(&commits_topic(id)) {
+        return Ok(Vec::new());
+    }
+    let entries = read(properties, id).map_err(Failure::failed)?;
+    let decoded = entries.iter().map(|(key, value)| decode_entry(*key, value));
+    decoded
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failure::failed(format!("topic `{}`: {error}", commits_topic(id))))
 }

@@ -125,11 +125,12 @@ pub(crate) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>)
         .map(|(_, name)| name)
 }
 
-/// What serde's "unknown field `x`, expected one of `a`, `b`" may have meant.
+/// What "unknown field `x`, expected one of a, b" may have meant.
 fn suggestion(said: &str) -> Option<String> {
-    let mut quoted = said.split_once("unknown field")?.1.split('`').skip(1).step_by(2);
-    let wrong = quoted.next()?;
-    nearest(wrong, quoted).map(str::to_owned)
+    let line = said.lines().find(|line| line.contains("unknown field"))?;
+    let (wrong, expected) = line.split_once("unknown field `")?.1.split_once('`')?;
+    let names = expected.split_once("expected ")?.1.split([',', ' ']).map(|name| name.trim_matches('`'));
+    nearest(wrong, names.filter(|name| !["", "one", "of", "or"].contains(name))).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use crate::cli::Reset;
 use crate::compose;
-use crate::config::{PipelineFile, Resolved};
+use crate::config::{PipelineFile, Resolved, SinkKind};
 use crate::error::{Failure, Outcome};
 use crate::{history, paths};
 use millstream_engine::commit::NewHistory;
@@ -10,6 +10,7 @@ use millstream_model::commit::{PartitionPosition, TopicIdentity};
 use millstream_model::ids::Lineage;
 use millstream_state::StateDir;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// `millstream reset`: a new history, with a changelog of its own. Topics of the old one stay; whoever still runs it is fenced.
 pub(crate) fn reset(arguments: &Reset) -> Outcome<()> {
@@ -27,12 +28,18 @@ pub(crate) fn reset(arguments: &Reset) -> Outcome<()> {
         )));
     }
     // Nobody may be running on the directory.
-    let directory = StateDir::take(&resolved.state_dir, id).map_err(Failure::config)?;
+    let directory = StateDir::take(&resolved.state_dir, id).map_err(|error| Failure::of_directory(&error))?;
     let mut changelog = None;
-    if let (Some(cluster), Some(properties)) = (compose::connect(&resolved)?, &resolved.kafka) {
+    if let (Some(cluster), Some(properties)) = (compose::connect(&resolved, compose::Missing::Leave)?, &resolved.kafka)
+    {
         changelog = Some(begin(&resolved, properties, &cluster, arguments.to_group_offsets)?);
     }
     directory.reset().map_err(Failure::failed)?;
+    for sink in &resolved.sinks {
+        if let SinkKind::File { path, .. } = &sink.kind {
+            set_aside(path)?;
+        }
+    }
     anstream::println!("{id} begins anew at the next run");
     if let Some(number) = changelog {
         let old = (0..number).map(|number| changelog_topic(id, number)).collect::<Vec<_>>();
@@ -40,6 +47,23 @@ pub(crate) fn reset(arguments: &Reset) -> Outcome<()> {
             anstream::println!("not needed any more, and yours to delete: {}", old.join(", "));
         }
     }
+    Ok(())
+}
+
+/// A sink's file belongs to the history that wrote it; it stays under another name.
+fn set_aside(path: &Path) -> Outcome<()> {
+    if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
+        return Ok(());
+    }
+    let aside = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".before-reset-{number}"));
+        PathBuf::from(name)
+    };
+    let Some(aside) = (1..u32::MAX).map(aside).find(|aside| !aside.exists()) else { return Ok(()) };
+    std::fs::rename(path, &aside)
+        .map_err(|cause| Failure::failed(format!("{}: cannot be renamed: {cause}", path.display())))?;
+    anstream::println!("{} is {} now", path.display(), aside.display());
     Ok(())
 }
 

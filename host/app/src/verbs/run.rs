@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &Run) -> Outcome<()> {
         ignore_group_offsets: arguments.ignore_group_offsets,
     };
     let loaded = compose::load(&file, &resolved)?;
-    let cluster = compose::connect(&resolved)?;
+    let cluster = compose::connect(&resolved, compose::Missing::Create)?;
     let outside = compose::open_state(&resolved, cluster, &options)?;
     let composed = compose::compose(&resolved, &loaded, &outside, &options)?;
     let plan = Arc::new(loaded.plan);

@@ -52,7 +52,7 @@ enum Held {
 pub(crate) fn verify(reading: &Reading) -> Outcome<()> {
     let file = PipelineFile::read(&reading.pipeline.file)?;
     let resolved = super::with_overrides(&file, &reading.overrides)?;
-    let cluster = compose::connect(&resolved)?;
+    let cluster = compose::connect(&resolved, compose::Missing::Leave)?;
     let mut report = Report::new(&resolved.id);
     let held = hold(&resolved)?;
     match (&resolved.kafka, &cluster) {
@@ -81,7 +81,7 @@ fn hold(resolved: &Resolved) -> Outcome<Held> {
             Ok(Held::Ours(directory, store))
         }
         Err(Error::Running { pid, .. }) => Ok(Held::Running(pid)),
-        Err(error) => Err(Failure::config(error)),
+        Err(error) => Err(Failure::of_directory(&error)),
     }
 }
 
