@@ -19,7 +19,7 @@ mod topic_id;
 
 pub use cluster::KafkaCluster;
 pub use error::KafkaError;
-pub use log::{KafkaLog, LogSettings, read_changelog, read_commits};
+pub use log::{KafkaLog, LogSettings, read_changelog, read_commits, read_stable_commits};
 pub use names::{CHANGELOG_PARTITIONS, changelog_topic, commits_topic};
 pub use properties::Properties;
 pub use source::{KafkaSource, SourceSettings};

@@ -2,7 +2,7 @@ use crate::names::{CHANGELOG_PARTITIONS, changelog_topic, commits_topic};
 use crate::outbox::{Outbox, can_stamp};
 use crate::producer::{Outgoing, Producer};
 use crate::properties::Properties;
-use crate::reader::read_topic;
+use crate::reader::{Until, read_topic};
 use crate::{metadata, names};
 use millstream_engine::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, TransactionLog};
 use millstream_model::cell;
@@ -261,7 +261,7 @@ pub fn read_changelog(
         let taken = set.take();
         if taken.is_empty() { Ok(()) } else { visit(&ChangeSet::newest(&taken.keys, &taken.values)) }
     };
-    read_topic(properties, topic, show, after)
+    read_topic(properties, topic, Until::End, show, after)
 }
 
 /// The committed records of a pipeline's commits topic, in order of their offsets. Fences nobody.
@@ -269,6 +269,18 @@ pub fn read_changelog(
 /// # Errors
 /// When the end is not reached, or a record has a key that is not Millstream's.
 pub fn read_commits(properties: &Properties, id: &str) -> Result<Vec<(CommitsKey, Vec<u8>)>, LogError> {
+    read_commits_until(properties, id, Until::End)
+}
+
+/// The same, up to the first transaction that is still open: before a start, whose taking over will end it.
+///
+/// # Errors
+/// As for [`read_commits`].
+pub fn read_stable_commits(properties: &Properties, id: &str) -> Result<Vec<(CommitsKey, Vec<u8>)>, LogError> {
+    read_commits_until(properties, id, Until::Stable)
+}
+
+fn read_commits_until(properties: &Properties, id: &str, until: Until) -> Result<Vec<(CommitsKey, Vec<u8>)>, LogError> {
     let topic = commits_topic(id);
     let mut entries = Vec::new();
     let mut foreign = None;
@@ -280,7 +292,7 @@ pub fn read_commits(properties: &Properties, id: &str) -> Result<Vec<(CommitsKey
             _ => foreign = Some(message.offset()),
         }
     };
-    read_topic(properties, &topic, show, || Ok(()))?;
+    read_topic(properties, &topic, until, show, || Ok(()))?;
     match foreign {
         None => Ok(entries),
         Some(offset) => Err(LogError {

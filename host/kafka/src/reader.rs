@@ -20,17 +20,27 @@ const WAIT_MS: u64 = 100;
 /// Records taken at a time.
 const TAKE: usize = 4_096;
 
-/// Shows every committed record of a topic up to the high watermark at the start of the call; `after` is called after every batch of them.
+/// How far a topic is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// To the high watermark at the start of the call. An open transaction is waited for.
+    End,
+    /// To the last stable offset at the start of the call: nothing is waited for, and what an open transaction will bring is not seen.
+    Stable,
+}
+
+/// Shows every committed record of a topic up to where `until` says; `after` is called after every batch of them.
 ///
 /// # Errors
 /// When the end is not reached, or `after` fails.
 pub(crate) fn read_topic(
     properties: &Properties,
     topic: &str,
+    until: Until,
     show: impl FnMut(&Message<'_>),
     after: impl FnMut() -> Result<(), LogError>,
 ) -> Result<(), LogError> {
-    read_topic_from(properties, topic, &[], show, after).map(drop)
+    read_topic_from(properties, topic, (&[], until), show, after).map(drop)
 }
 
 /// The same from these offsets on, one for each partition; those that are not named are read from their beginning. Returns where each partition begins.
@@ -40,7 +50,7 @@ pub(crate) fn read_topic(
 pub(crate) fn read_topic_from(
     properties: &Properties,
     topic: &str,
-    starts: &[i64],
+    (starts, until): (&[i64], Until),
     mut show: impl FnMut(&Message<'_>),
     mut after: impl FnMut() -> Result<(), LogError>,
 ) -> Result<Vec<i64>, LogError> {
@@ -53,7 +63,11 @@ pub(crate) fn read_topic_from(
         ("auto.offset.reset", "earliest"),
     ];
     // A read_committed client is told the last stable offset where an uncommitted one is told the high watermark.
-    let watcher = properties.with(&base).with(&[("isolation.level", "read_uncommitted")]);
+    let isolation = match until {
+        Until::End => "read_uncommitted",
+        Until::Stable => "read_committed",
+    };
+    let watcher = properties.with(&base).with(&[("isolation.level", isolation)]);
     let watcher = Client::new(&watcher, ClientKind::Consumer)?;
     let partitions = metadata::partition_count(&watcher, topic, REQUEST_MS).map_err(failed)?;
     let (mut open, mut begins) = (BTreeMap::new(), Vec::new());

@@ -3,7 +3,7 @@
 use crate::consumer::{Consumer, Message};
 use crate::metadata;
 use crate::properties::Properties;
-use crate::reader::read_topic_from;
+use crate::reader::{Until, read_topic_from};
 use millstream_engine::commit::sum_output;
 use millstream_engine::ports::{LogError, LogErrorKind};
 use millstream_model::commit::OutputTotal;
@@ -33,7 +33,7 @@ pub fn sum_topic(properties: &Properties, topic: &str, starts: &[i64]) -> Result
         let timestamp_ms = message.timestamp_ms();
         sum.oldest_ms = Some(sum.oldest_ms.map_or(timestamp_ms, |oldest_ms| oldest_ms.min(timestamp_ms)));
     };
-    sum.begins = read_topic_from(properties, topic, starts, show, || Ok(()))?;
+    sum.begins = read_topic_from(properties, topic, (starts, Until::End), show, || Ok(()))?;
     Ok(sum)
 }
 
