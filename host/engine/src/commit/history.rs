@@ -95,3 +95,70 @@ impl NewHistory {
         end(log, clock)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::fakes::{FakeClock, FakeCluster, FakeLog, Life, LogFaults};
+    use std::sync::Arc;
+
+    fn history(seed: u8, positions: Vec<PartitionPosition>) -> NewHistory {
+        NewHistory {
+            lineage: Lineage([seed; 16]),
+            changelog: u32::from(seed),
+            cluster_id: "cluster".to_owned(),
+            host: "host".to_owned(),
+            pid: 1,
+            topics: BTreeMap::new(),
+            positions,
+        }
+    }
+
+    fn position(next: i64) -> PartitionPosition {
+        PartitionPosition {
+            source: "in".to_owned(),
+            partition: 0,
+            from: next,
+            next,
+            leader_epoch: -1,
+            timestamp_ms_max: None,
+            idle: false,
+        }
+    }
+
+    #[test]
+    fn the_newest_history_is_all_that_is_found_whatever_became_of_requests() {
+        let faults = LogFaults { delivery: 100, end_lost: 200, answer_lost: 200, vague: 200, ..LogFaults::default() };
+        let mut failures = 0;
+        for seed in 0..300 {
+            let clock = FakeClock::default();
+            let cluster = Arc::new(FakeCluster::new(seed, &clock, 1, 15_000));
+            let mut log = FakeLog::new(&cluster, &Life::default());
+            let first = history(1, vec![position(7)]);
+            first.begin(&mut log, &clock).unwrap();
+            let found = read_log(&mut log).unwrap();
+            let commit = found.commit.unwrap();
+            assert_eq!((commit.positions, commit.previous), (first.positions.clone(), None));
+            assert_eq!(found.begin.unwrap().token, commit.token);
+            cluster.set_faults(faults);
+            let second = history(2, vec![]);
+            let begun = second.begin(&mut log, &clock);
+            cluster.set_faults(LogFaults::default());
+            let found = read_log(&mut log).unwrap();
+            if begun.is_ok() {
+                let open = found.open.unwrap();
+                assert_eq!(
+                    (open.lineage, open.changelog, open.incarnation),
+                    (second.lineage, 2, Incarnation(0)),
+                    "seed {seed}"
+                );
+                assert_eq!((found.commit, found.begin), (None, None), "seed {seed}");
+            } else {
+                failures += 1;
+            }
+        }
+        // The faults are such that ten attempts in a row fail hardly ever.
+        assert!(failures < 30, "{failures}");
+    }
+}
