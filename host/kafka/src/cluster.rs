@@ -82,7 +82,7 @@ impl KafkaCluster {
         let like = names.iter().map(|other| (strsim::jaro_winkler(name, other), other));
         let like = like.filter(|(similarity, _)| *similarity > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
         let hint = like.map(|(_, other)| format!("; did you mean `{other}`?")).unwrap_or_default();
-        format!("{text}{hint}")
+        format!("{text}: create it, or correct its name in the pipeline file{hint}")
     }
 
     /// Whether there is such a topic.
