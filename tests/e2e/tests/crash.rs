@@ -72,6 +72,7 @@ fn killed_at_every_crash_point_of_a_commit() -> Result<()> {
             assert!(exit.aborted(), "{point}: {:?} {:?}\n{}", exit.code, exit.signal, exit.stderr);
             job.feed(keys(&mut random, 40))?;
             let (run, time) = restart(&job, &mut counts)?;
+            eprintln!("crashed at {point}: first new commit {time:?} after the restart");
             times.push(time);
             job.settle(&mut counts, &run, LONG)?;
             run.kill()?;
