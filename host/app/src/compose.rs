@@ -5,8 +5,7 @@ use crate::error::{Failure, Outcome};
 use crate::graph::{self, Described};
 use crate::store::ModuleStore;
 use millstream_connect::{
-    FileSet, FileSink, FileSinkSettings, FileSource, FileSourceSettings, NexmarkSource, Share, StdinSettings,
-    StdinSource, StdoutSink,
+    FileSet, FileSink, FileSinkSettings, FileSource, NexmarkSource, Share, StdinSettings, StdinSource, StdoutSink,
 };
 use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
 use millstream_engine::ports::{Clock, OperatorFactory, Source, StateBackend, SystemClock, TransactionLog};
@@ -259,14 +258,9 @@ fn sources(resolved: &Resolved, outside: &Outside, worker: u32, options: &RunOpt
             (SourceKind::Topic { topic, .. }, None) => {
                 return Err(Failure::config(format!("topic `{topic}`: the pipeline has no `kafka`")));
             }
-            (SourceKind::File { paths, format, follow }, _) => {
+            (SourceKind::File { paths, settings }, _) => {
                 let files = Arc::new(FileSet::find(&source.id, paths).map_err(Failure::config)?);
-                let settings = FileSourceSettings {
-                    format: format.clone(),
-                    follow: *follow,
-                    ..FileSourceSettings::new(&source.id)
-                };
-                Box::new(FileSource::new(settings, files, share, clock))
+                Box::new(FileSource::new(settings.clone(), files, share, clock))
             }
             (SourceKind::Nexmark(settings), _) => Box::new(NexmarkSource::new(settings.clone(), share, clock)),
             (SourceKind::Stdin { format }, _) => {

@@ -36,12 +36,6 @@ fn wrong_use_of_the_command_line_is_exit_code_2_and_shows_how() {
 fn what_cannot_work_is_exit_code_78_with_one_clear_text() {
     let place = Place::new();
     place.write("good.yaml", FILES);
-    place.write("field.yaml", &FILES.replace("inputs", "input"));
-    place.write("broken.yaml", "id: [");
-    place.write(
-        "module.yaml",
-        &FILES.replace("sinks:", "operators:\n  count: { module: ./no.wasm, inputs: [lines] }\nsinks:"),
-    );
     place.write("full/file", "");
     for (arguments, expected) in [
         (
@@ -98,6 +92,15 @@ fn what_cannot_work_is_exit_code_78_with_one_clear_text() {
         let said = place.run(arguments);
         assert_eq!((said.code, said.stderr.as_str(), said.stdout.as_str()), (78, expected, ""), "{arguments}");
     }
+}
+
+#[test]
+fn what_is_wrong_in_a_pipeline_file_is_shown_with_what_was_meant() {
+    let place = Place::new();
+    place.write("field.yaml", &FILES.replace("inputs", "input"));
+    place.write("broken.yaml", "id: [");
+    let operator = "operators:\n  count: { module: ./no.wasm, inputs: [lines] }\nsinks:";
+    place.write("module.yaml", &FILES.replace("sinks:", operator));
     for (arguments, expected) in [
         ("validate field.yaml", "did you mean `inputs`?"),
         ("validate broken.yaml", "broken.yaml:"),

@@ -100,6 +100,10 @@ pub(crate) struct Source {
     pub(crate) timestamp: Option<String>,
     /// Whether to wait for more at the end of a file.
     pub(crate) follow: Option<bool>,
+    /// What to do about a file that the newest commit names and that is gone: `stop` or `skip`.
+    pub(crate) missing_file: Option<MissingFile>,
+    /// Length of a line; a longer one stops the pipeline; 16 MiB.
+    pub(crate) record_bytes_max: Option<Scalar>,
 }
 
 /// One text or several.
@@ -129,6 +133,16 @@ pub(crate) enum DataLoss {
     Stop,
     /// It goes on at the oldest record.
     Earliest,
+}
+
+/// What to do about a file that the newest commit names and that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MissingFile {
+    /// The pipeline stops.
+    Stop,
+    /// It goes on without it.
+    Skip,
 }
 
 /// Which records of a topic are read.

@@ -1,6 +1,8 @@
 use super::raw::{self, Format, OnError, Scalar};
 use super::{Problem, nearest, units};
-use millstream_connect::{LineFormat, NexmarkKey, NexmarkSettings, Pointer, SinkFormat};
+use millstream_connect::{
+    FileSourceSettings, LineFormat, MissingFile, NexmarkKey, NexmarkSettings, Pointer, SinkFormat,
+};
 use millstream_kafka::{OnDataLoss, Properties, Start};
 use millstream_model::limits::{BatchLimits, OperatorLimits};
 use millstream_model::plan::{CommitSettings, ErrorPolicy, NullKeyPolicy};
@@ -39,7 +41,7 @@ pub(crate) struct SourceSpec {
 #[derive(Debug, Clone)]
 pub(crate) enum SourceKind {
     Topic { topic: String, start: Start, on_data_loss: OnDataLoss, read_uncommitted: bool },
-    File { paths: Vec<String>, format: LineFormat, follow: bool },
+    File { paths: Vec<String>, settings: FileSourceSettings },
     Stdin { format: LineFormat },
     Nexmark(NexmarkSettings),
 }
@@ -199,7 +201,7 @@ fn source(id: &str, raw: &raw::Source, folder: &Path) -> Result<SourceSpec, Prob
         }
     } else if let Some(paths) = &raw.file {
         let paths = paths.list().iter().map(|path| folder.join(path).display().to_string()).collect();
-        SourceKind::File { paths, format: line_format(id, raw)?, follow: raw.follow.unwrap_or(false) }
+        SourceKind::File { paths, settings: file_settings(id, raw)? }
     } else if let Some(nexmark) = &raw.nexmark {
         SourceKind::Nexmark(nexmark_settings(id, nexmark))
     } else {
@@ -223,6 +225,21 @@ fn start(id: &str, value: &Scalar) -> Result<Start, Problem> {
     }
     let help = "write `earliest`, `latest`, `offset:N`, or `timestamp:N` in milliseconds since 1970";
     Err(Problem::new(&text, format!("source `{id}`: `start: {text}` is no place to begin: {help}")))
+}
+
+fn file_settings(id: &str, raw: &raw::Source) -> Result<FileSourceSettings, Problem> {
+    let usual = FileSourceSettings::new(id);
+    let bytes = size("record_bytes_max", raw.record_bytes_max.as_ref(), usual.record_bytes_max as u64)?;
+    Ok(FileSourceSettings {
+        format: line_format(id, raw)?,
+        follow: raw.follow.unwrap_or(false),
+        missing_file: match raw.missing_file {
+            None | Some(raw::MissingFile::Stop) => MissingFile::Stop,
+            Some(raw::MissingFile::Skip) => MissingFile::Skip,
+        },
+        record_bytes_max: usize::try_from(bytes).unwrap_or(usize::MAX),
+        ..usual
+    })
 }
 
 fn line_format(id: &str, raw: &raw::Source) -> Result<LineFormat, Problem> {
