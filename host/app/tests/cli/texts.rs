@@ -1,9 +1,6 @@
 //! What the command line says, and the exit codes that go with it.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
-use common::{Place, Said};
+use crate::place::{Place, Said};
 
 const FILES: &str = "\
 id: copy

@@ -1,9 +1,6 @@
 //! The pages for users know every verb, flag and field, and no other.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-mod common;
-
-use common::{Place, commands};
+use crate::place::{Place, commands};
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -1,0 +1,6 @@
+//! The command line from outside: texts, exit codes, and the pages that describe them.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod docs;
+mod place;
+mod texts;
