@@ -181,13 +181,19 @@ pub(crate) struct PartitionList(NonNull<sys::rd_kafka_topic_partition_list_t>);
 
 impl PartitionList {
     pub(crate) fn new(topic: &CStr, offsets: impl IntoIterator<Item = (i32, i64)>) -> Option<Self> {
+        Self::with_epochs(topic, offsets.into_iter().map(|(partition, offset)| (partition, offset, -1)))
+    }
+
+    /// The third of an entry is the leader epoch of the record before the offset, -1 if unknown.
+    pub(crate) fn with_epochs(topic: &CStr, offsets: impl IntoIterator<Item = (i32, i64, i32)>) -> Option<Self> {
         // SAFETY: returns a list that we own.
         let list = Self(NonNull::new(unsafe { sys::rd_kafka_topic_partition_list_new(8) })?);
-        for (partition, offset) in offsets {
+        for (partition, offset, leader_epoch) in offsets {
             // SAFETY: the list is ours; the entry lives as long as the list is not changed.
             unsafe {
                 let entry = sys::rd_kafka_topic_partition_list_add(list.as_ptr(), topic.as_ptr(), partition);
                 (*entry).offset = offset;
+                sys::rd_kafka_topic_partition_set_leader_epoch(entry, leader_epoch);
             }
         }
         Some(list)

@@ -125,9 +125,10 @@ impl Consumer {
         &self.topic
     }
 
-    /// Reads these partitions from these offsets on, and nothing else.
-    pub(crate) fn assign(&self, offsets: impl IntoIterator<Item = (i32, i64)>) -> Result<(), String> {
-        let list = PartitionList::new(&self.topic, offsets).ok_or("out of memory")?;
+    /// Reads these partitions from these offsets on, and nothing else. The third is the leader epoch of the record before, -1 if unknown; librdkafka
+    /// checks by it that the log was not cut off and written anew.
+    pub(crate) fn assign(&self, offsets: impl IntoIterator<Item = (i32, i64, i32)>) -> Result<(), String> {
+        let list = PartitionList::with_epochs(&self.topic, offsets).ok_or("out of memory")?;
         // SAFETY: client and list live.
         check(unsafe { sys::rd_kafka_assign(self.client.as_ptr(), list.as_ptr()) })
     }

@@ -88,7 +88,7 @@ pub(crate) fn read_topic_from(
         .with(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")]);
     let mut consumer = Consumer::new(&reader, topic)?;
     let begin = |partition: i32| begins.get(partition as usize).copied().unwrap_or(0).max(start(partition));
-    consumer.assign(open.keys().map(|partition| (*partition, begin(*partition)))).map_err(failed)?;
+    consumer.assign(open.keys().map(|partition| (*partition, begin(*partition), -1))).map_err(failed)?;
     let mut moved = Instant::now();
     let mut stable = BTreeMap::new();
     while !open.is_empty() {

@@ -1,5 +1,6 @@
 //! Where to begin reading a partition. Pure.
 
+use millstream_model::commit::PartitionPosition;
 use serde::Deserialize;
 
 /// Where a source begins when nothing is committed.
@@ -44,6 +45,19 @@ pub(crate) struct Resumed {
     pub(crate) next: i64,
     /// Offsets from..to that are gone.
     pub(crate) lost: Option<(i64, i64)>,
+}
+
+/// Checks that a topic has every partition of which something is committed.
+///
+/// # Errors
+/// When there are fewer: the topic is another one.
+pub(crate) fn check_count(positions: &[PartitionPosition], count: i32) -> Result<(), String> {
+    let gone = positions.iter().map(|position| position.partition).filter(|partition| *partition >= count).max();
+    gone.map_or(Ok(()), |partition| {
+        Err(format!(
+            "partition {partition} was read and there are {count} now: the topic was made anew; `millstream reset` begins anew"
+        ))
+    })
 }
 
 /// Decides where to go on after a commit at `next`.
@@ -104,6 +118,21 @@ mod tests {
         assert!(resume(7, EXTENT, OnDataLoss::Stop).is_err_and(|text| text.contains("offsets 7 to 9 were deleted")));
         let resumed = Resumed { next: 10, lost: Some((7, 10)) };
         assert_eq!(resume(7, EXTENT, OnDataLoss::Earliest), Ok(resumed));
+    }
+
+    #[test]
+    fn fewer_partitions_than_were_read_stop() {
+        let position = |partition| PartitionPosition {
+            source: "s".to_owned(),
+            partition,
+            from: 0,
+            next: 0,
+            leader_epoch: -1,
+            timestamp_ms_max: None,
+            idle: false,
+        };
+        assert_eq!(check_count(&[position(0), position(2)], 3), Ok(()));
+        assert!(check_count(&[position(0), position(2)], 2).is_err_and(|text| text.contains("partition 2 was read")));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Records come in as they were written and go out as they are.
 
-use crate::setup::{commit, kafka, log, read, records, settings, source};
+use crate::setup::{commit, committed, kafka, log, read, records, settings, source};
 use millstream_e2e::{Isolation, Record};
 use millstream_engine::ports::{Source as _, TransactionLog as _};
 use millstream_model::ids::SinkIndex;
@@ -64,8 +64,8 @@ fn what_is_written_holds_the_batch_with_and_without_headers() {
     log.produce_outputs(SinkIndex(1), &batch_of(&specimens())).unwrap();
     log.produce_outputs(SinkIndex(1), &batch_of(&bare)).unwrap();
     commit(&mut log, b"one").unwrap();
-    let found = kafka().client().unwrap().consume_all(&topic, Isolation::Committed).unwrap();
-    assert_eq!(without_place(&found), without_place(&[specimens(), bare].concat()));
+    let expected = [specimens(), bare].concat();
+    assert_eq!(without_place(&committed(&topic, expected.len())), without_place(&expected));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn keys_lie_where_javas_clients_put_them_and_keep_their_order() {
     }
     commit(&mut log, b"one").unwrap();
     let read = |topic: &str| {
-        let mut found = kafka().client().unwrap().consume_all(topic, Isolation::Committed).unwrap();
+        let mut found = committed(topic, all.len());
         found.sort_by_key(|record| (record.partition, record.offset));
         found.into_iter().map(|record| Record { offset: 0, ..record }).collect::<Vec<_>>()
     };
@@ -100,7 +100,7 @@ fn records_without_keys_spread_over_all_partitions() {
         .unwrap();
     }
     commit(&mut log, b"one").unwrap();
-    let found = kafka().client().unwrap().consume_all(&topic, Isolation::Committed).unwrap();
+    let found = committed(&topic, 12);
     for partition in 0..3 {
         assert_eq!(found.iter().filter(|record| record.partition == partition).count(), 4);
     }

@@ -1,6 +1,6 @@
 //! What the tests share.
 
-use millstream_e2e::{Kafka, Record};
+use millstream_e2e::{Isolation, Kafka, Record};
 use millstream_engine::ports::{CommitsKey, LogError, LogErrorKind, Source, SourceError, TransactionLog};
 use millstream_kafka::{
     KafkaCluster, KafkaLog, KafkaSource, LogSettings, OnDataLoss, Properties, SourceSettings, Start,
@@ -74,13 +74,20 @@ pub(crate) fn commit(log: &mut KafkaLog, token: &[u8]) -> Result<(), LogError> {
 
 /// Polls until there are `count` records; fails when there are fewer in time.
 pub(crate) fn read(source: &mut KafkaSource, count: usize) -> Result<RecordBatch, SourceError> {
-    let mut batch = RecordBatch::default();
+    let mut all = RecordBatch::default();
     let deadline = Instant::now() + SOON;
-    while batch.len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} records came", batch.len());
+    while all.len() < count {
+        assert!(Instant::now() < deadline, "{} of {count} records came", all.len());
+        let mut batch = RecordBatch::default();
         source.poll(&mut batch, &BatchLimits::default())?;
+        all.append(&batch);
     }
-    Ok(batch)
+    Ok(all)
+}
+
+/// The records of a topic that are committed, once there are `count`: a commit is decided before its marks are written.
+pub(crate) fn committed(topic: &str, count: usize) -> Vec<Record> {
+    kafka().client().unwrap().consume_at_least(topic, Isolation::Committed, count, SOON).unwrap()
 }
 
 /// Polls for a while; for what must not come.
