@@ -20,20 +20,19 @@ pub struct FakeSource {
 }
 
 impl FakeSource {
-    /// Partitions 0 to `ends.len()`, numbered in the pipeline from `first` on, each up to its end. `is_bounded`: no more will come.
+    /// A source with these partitions: their position in the pipeline, their number, their end. `is_bounded`: no more will come.
     pub fn new(
-        first: PartitionIndex,
-        ends: &[i64],
+        partitions: &[(PartitionIndex, i32, i64)],
         is_bounded: bool,
         content: impl Fn(i32, i64) -> FakeRecord + Send + Sync + 'static,
     ) -> Self {
-        let progress = ends.iter().zip(0..).map(|(end, partition)| PartitionProgress {
-            index: PartitionIndex(first.0 + partition as u32),
+        let progress = partitions.iter().map(|&(index, partition, end)| PartitionProgress {
+            index,
             partition,
             next: 0,
             leader_epoch: -1,
             timestamp_ms_max: None,
-            end: *end,
+            end,
         });
         Self { content: Arc::new(content), progress: progress.collect(), ends: is_bounded, turn: 0 }
     }

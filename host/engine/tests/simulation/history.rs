@@ -79,10 +79,11 @@ impl History {
                 return Err(format!("positions do not adjoin in {}: {position:?} after {then}", record.token));
             }
         }
-        for (position, then) in
-            record.positions.iter().zip(before.map(|before| &before.positions).into_iter().flatten())
-        {
-            if position.timestamp_ms_max < then.timestamp_ms_max {
+        for position in &record.positions {
+            let then = before.and_then(|before| {
+                before.positions.iter().find(|then| then.partition == position.partition)?.timestamp_ms_max
+            });
+            if position.timestamp_ms_max < then {
                 return Err(format!("time goes back in {}: {position:?} after {then:?}", record.token));
             }
         }

@@ -2,6 +2,8 @@
 //! carried out without an answer, elders wake up, transactions run out of time, directories vanish or grow old. After every run the
 //! invariants of the protocol are checked against a model of the pipeline that knows no failures.
 //!
+//! Whole runs, with the engine's own workers and threads, go through the same world; there a seed decides the failures, not what thread is when where.
+//!
 //! `MILLSTREAM_SIMULATION_SEEDS` says how many seeds, `MILLSTREAM_SIMULATION_SEED` runs a single one.
 #![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
@@ -9,12 +11,14 @@ mod check;
 mod fate;
 mod history;
 mod model;
+mod mutant_disks;
 mod mutants;
 mod notes;
 mod ports;
 mod process;
 mod scenario;
 mod seen;
+mod whole;
 mod world;
 
 use mutants::Mutant;
@@ -25,6 +29,9 @@ use world::World;
 
 /// Seeds of a run that names no other number.
 const SEEDS: u64 = 100_000;
+
+/// The same for whole runs, which take time.
+const RUNS: u64 = 300;
 
 /// Within so many seeds each planted bug has to show.
 const SEEDS_PER_MUTANT: u64 = 20_000;
@@ -91,4 +98,19 @@ fn every_planted_bug_is_caught() {
         }
     }
     assert!(missed.is_empty(), "not caught within {SEEDS_PER_MUTANT} seeds: {missed:?}");
+}
+
+#[test]
+fn whole_runs_with_their_threads_keep_the_invariants() {
+    let single = setting("MILLSTREAM_SIMULATION_RUN");
+    let count = single.map_or_else(|| setting("MILLSTREAM_SIMULATION_RUNS").unwrap_or(RUNS), |_| 1);
+    let first = single.unwrap_or(0);
+    let mut notes = Notes::default();
+    for seed in first..first + count {
+        match whole::run(seed) {
+            Ok(of) => notes.add(&of),
+            Err(violation) => panic!("MILLSTREAM_SIMULATION_RUN={seed}: {violation}"),
+        }
+    }
+    println!("{count} runs: {notes:?}");
 }

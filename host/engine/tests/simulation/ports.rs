@@ -2,7 +2,8 @@
 
 use crate::check::SINKS;
 use crate::model::Model;
-use crate::mutants::{MutantLog, MutantSink, MutantState};
+use crate::mutant_disks::{MutantSink, MutantState};
+use crate::mutants::MutantLog;
 use crate::process::SOURCE;
 use crate::scenario::Kind;
 use crate::world::World;

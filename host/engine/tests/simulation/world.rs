@@ -52,14 +52,14 @@ impl World {
             world.act(slot);
             if world.lock().is_torn {
                 checker.check_torn(&world)?;
-                return Ok(world.lock().notes.clone());
+                return Ok(world.notes());
             }
             world.broken()?;
             checker.check_stores(&world)?;
         }
         world.calm_down(&mut checker)?;
         let commits = checker.check_end(&world)?;
-        let mut notes = world.lock().notes.clone();
+        let mut notes = world.notes();
         notes.count("commits", commits);
         Ok(notes)
     }
@@ -67,6 +67,10 @@ impl World {
     fn new(seed: u64, mutant: Option<Mutant>) -> Arc<Self> {
         let mut chance = Chance::new(seed);
         let scenario = Scenario::new(&mut chance);
+        Self::with(seed, chance, scenario, mutant)
+    }
+
+    pub(crate) fn with(seed: u64, mut chance: Chance, scenario: Scenario, mutant: Option<Mutant>) -> Arc<Self> {
         let clock = FakeClock::default();
         let cluster = (scenario.kind != Kind::Files).then(|| {
             let cluster = FakeCluster::new(chance.number(), &clock, 2, TIMEOUT_MS);
@@ -103,14 +107,18 @@ impl World {
     }
 
     pub(crate) fn note(&self, name: &'static str) {
-        self.lock().notes.count(name, 1);
+        self.count(name, 1);
+    }
+
+    pub(crate) fn count(&self, name: &'static str, times: u64) {
+        self.lock().notes.count(name, times);
     }
 
     pub(crate) fn violate(&self, violation: String) {
         self.lock().violation.get_or_insert(violation);
     }
 
-    fn broken(&self) -> Result<(), String> {
+    pub(crate) fn broken(&self) -> Result<(), String> {
         self.lock().violation.take().map_or(Ok(()), Err)
     }
 
@@ -217,12 +225,17 @@ impl World {
         Some(process)
     }
 
-    /// Nothing fails from now on: everything has to be committed soon.
-    fn calm_down(&self, checker: &mut Checker) -> Result<(), String> {
+    /// Nothing fails from now on.
+    pub(crate) fn calm(&self) {
         self.lock().is_calm = true;
         if let Some(cluster) = &self.cluster {
             cluster.set_faults(LogFaults::default());
         }
+    }
+
+    /// Nothing fails from now on: everything has to be committed soon.
+    fn calm_down(&self, checker: &mut Checker) -> Result<(), String> {
+        self.calm();
         for (slot, process) in self.slots.iter().enumerate() {
             let mut process = process.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(process) = process.as_ref() {
@@ -253,7 +266,7 @@ impl World {
         Err("not everything is committed, though nothing fails any more".to_owned())
     }
 
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.newest().is_some_and(|newest| crate::check::nexts(&newest, &self.scenario.ends) == self.scenario.ends)
     }
 
@@ -273,6 +286,15 @@ impl World {
             (Kind::Topics, _) | (Kind::TopicAndFile, 0) => Some(Topic::Sink(sink)),
             _ => None,
         }
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.lock().is_calm
+    }
+
+    /// What happened.
+    pub(crate) fn notes(&self) -> Notes {
+        self.lock().notes.clone()
     }
 
     pub(crate) fn is_torn(&self) -> bool {
