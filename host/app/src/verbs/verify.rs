@@ -41,7 +41,7 @@ struct Line {
 /// What is known of the state directory.
 enum Held {
     /// Nobody else has it while we look.
-    Ours(StateDir, RocksStore),
+    Ours(StateDir, Box<RocksStore>),
     /// The pipeline is running.
     Running(String),
     /// There is none here.
@@ -78,7 +78,7 @@ fn hold(resolved: &Resolved) -> Outcome<Held> {
     match StateDir::take(&resolved.state_dir, &resolved.id) {
         Ok(directory) => {
             let store = RocksStore::open_read_only(&directory.store()).map_err(Failure::failed)?;
-            Ok(Held::Ours(directory, store))
+            Ok(Held::Ours(directory, Box::new(store)))
         }
         Err(Error::Running { pid, .. }) => Ok(Held::Running(pid)),
         Err(error) => Err(Failure::of_directory(&error)),
@@ -138,7 +138,7 @@ impl Report {
             self.note(&place, "there is no commit");
         }
         if let (true, Held::Ours(directory, store)) = (is_at, held) {
-            self.cells(resolved, properties, &walk, (directory, store))?;
+            self.cells(resolved, properties, &walk, (directory, store.as_ref()))?;
         }
         // Another process, with a directory of its own, may have committed meanwhile.
         let again = verify::walk(history::entries(properties, &resolved.id)?).found.commit;
