@@ -143,3 +143,21 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
         _ => "check the disk, or set `state.dir` to another directory",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_disk_says_what_to_do() {
+        let said = |kind: io::ErrorKind| Error::disk("write", Path::new("/state/lock"), &kind.into()).to_string();
+        assert!(
+            said(io::ErrorKind::StorageFull)
+                .ends_with("free some space and start again: nothing that was committed is lost")
+        );
+        assert!(said(io::ErrorKind::ReadOnlyFilesystem).ends_with("set `state.dir` to one that can be written"));
+        assert!(said(io::ErrorKind::PermissionDenied).contains("give this user the right to write there"));
+        assert!(said(io::ErrorKind::InvalidFilename).ends_with("set `state.dir` to a shorter one"));
+        assert!(said(io::ErrorKind::PermissionDenied).starts_with("cannot write `/state/lock`: permission denied; "));
+    }
+}

@@ -145,14 +145,18 @@ fn writes_after_the_beginning_of_a_checkpoint_are_not_in_it() {
 fn while_one_is_under_way_another_fails_and_a_wrong_commit_is_refused() {
     let mut pipeline = Pipeline::new(3);
     let record = pipeline.commit(1, 2_000);
-    let first = pipeline.begin(&record, CheckpointKind::Periodic);
-    let second = pipeline.begin(&record, CheckpointKind::Savepoint);
-    // The first may have been quick; then there was no other under way.
-    let second = second.recv().unwrap();
-    if let Err(error) = &second {
-        assert!(error.reason.contains("another one is still being written"), "{error}");
-    }
-    first.recv().unwrap().unwrap();
+    // A checkpoint is under way until whoever is told of its end has heard of it.
+    let (heard, wait) = mpsc::channel::<()>();
+    let (done, told) = mpsc::channel();
+    let slow = move |taken: Result<CheckpointTaken, CheckpointError>| {
+        wait.recv().unwrap();
+        done.send(taken).unwrap();
+    };
+    pipeline.checkpoints.take(&record, CheckpointKind::Periodic, Box::new(slow));
+    let error = pipeline.begin(&record, CheckpointKind::Savepoint).recv().unwrap().unwrap_err();
+    assert!(error.reason.contains("another one is still being written"), "{error}");
+    heard.send(()).unwrap();
+    told.recv().unwrap().unwrap();
     pipeline.settle();
     let error = pipeline.begin(&common::commit_record(99), CheckpointKind::Periodic).recv().unwrap().unwrap_err();
     assert!(error.reason.contains("the store is not at commit"), "{error}");
