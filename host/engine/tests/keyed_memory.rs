@@ -1,7 +1,7 @@
 //! What keyed state says of its memory is what the system says of the process. The only test of its binary, so that the memory is its own.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that tells what it measured")]
 
 use millstream_engine::call::{Call, Mark};
 use millstream_engine::keyed::{KeyedState, StateColumn};

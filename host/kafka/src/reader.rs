@@ -54,21 +54,8 @@ pub(crate) fn read_topic_from(
     mut show: impl FnMut(&Message<'_>),
     mut after: impl FnMut() -> Result<(), LogError>,
 ) -> Result<Vec<i64>, LogError> {
-    let failed =
-        |reason: String| LogError { kind: LogErrorKind::Unknown, during: format!("reading topic `{topic}`"), reason };
-    let base = [
-        ("group.id", "millstream-reader"),
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("auto.offset.reset", "earliest"),
-    ];
-    // A read_committed client is told the last stable offset where an uncommitted one is told the high watermark.
-    let isolation = match until {
-        Until::End => "read_uncommitted",
-        Until::Stable => "read_committed",
-    };
-    let watcher = properties.with(&base).with(&[("isolation.level", isolation)]);
-    let watcher = Client::new(&watcher, ClientKind::Consumer)?;
+    let failed = |reason: String| failure(topic, reason);
+    let watcher = watcher(properties, until)?;
     let partitions = metadata::partition_count(&watcher, topic, REQUEST_MS).map_err(failed)?;
     let (mut open, mut begins) = (BTreeMap::new(), Vec::new());
     let start = |partition: i32| starts.get(partition as usize).copied().unwrap_or(0);
@@ -84,7 +71,7 @@ pub(crate) fn read_topic_from(
     }
     let reader = properties
         .or(&[("fetch.queue.backoff.ms", "2"), ("fetch.wait.max.ms", "50")])
-        .with(&base)
+        .with(&BASE)
         .with(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")]);
     let mut consumer = Consumer::new(&reader, topic)?;
     let begin = |partition: i32| begins.get(partition as usize).copied().unwrap_or(0).max(start(partition));
@@ -118,12 +105,38 @@ pub(crate) fn read_topic_from(
         if moved.elapsed() > PATIENCE {
             let (partition, high) = open.first_key_value().map_or((0, 0), |(partition, high)| (*partition, *high));
             let stable = stable.get(&partition).copied().unwrap_or(-1);
-            return Err(failed(format!(
-                "partition {partition} stands at offset {stable} and ends at {high}{}: a transaction holds it open; \
-                 `kafka-transactions.sh find-hanging` names its producer",
-                trouble.map(|text| format!(" ({text})")).unwrap_or_default()
-            )));
+            return Err(failed(held_open(partition, stable, high, trouble.as_deref())));
         }
     }
     Ok(begins)
+}
+
+/// What every reader is, whatever it reads.
+const BASE: [(&str, &str); 4] = [
+    ("group.id", "millstream-reader"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "earliest"),
+];
+
+fn failure(topic: &str, reason: String) -> LogError {
+    LogError { kind: LogErrorKind::Unknown, during: format!("reading topic `{topic}`"), reason }
+}
+
+/// A client that tells where a topic ends: a read_committed one is told the last stable offset where an uncommitted one is told the high watermark.
+fn watcher(properties: &Properties, until: Until) -> Result<Client, LogError> {
+    let isolation = match until {
+        Until::End => "read_uncommitted",
+        Until::Stable => "read_committed",
+    };
+    let properties = properties.with(&BASE).with(&[("isolation.level", isolation)]);
+    Ok(Client::new(&properties, ClientKind::Consumer)?)
+}
+
+fn held_open(partition: i32, stable: i64, high: i64, trouble: Option<&str>) -> String {
+    format!(
+        "partition {partition} stands at offset {stable} and ends at {high}{}: a transaction holds it open; \
+         `kafka-transactions.sh find-hanging` names its producer",
+        trouble.map(|text| format!(" ({text})")).unwrap_or_default()
+    )
 }
