@@ -172,3 +172,52 @@ fn check_neighbour(written: &[Record], counts: &[Record]) {
     assert_eq!(counts.len(), written.len());
     assert_eq!(newest, model);
 }
+
+/// Thirty loops in a batch cost more time than a transaction may take; still no epoch is lost to its timeout.
+#[test]
+fn an_epoch_full_of_poison_is_cut_before_its_transaction_times_out() -> Result<()> {
+    let kafka = Kafka::shared()?;
+    let client = kafka.client()?;
+    let (input, output) = (kafka.topic("endless-in", 1)?, kafka.topic("endless-out", 1)?);
+    let dead = kafka.topic("endless-dead", 1)?;
+    // What is too large for the output is too large for the dead letters.
+    for topic in [&output, &dead] {
+        client.alter_topic(topic, &[("max.message.bytes", "100000")])?;
+    }
+    let workplace = Workplace::with_pipeline(&format!(
+        "id: {input}\n\
+         kafka: {{ brokers: \"{}\" }}\n\
+         sources:\n  in: {{ topic: {input}, start: earliest }}\n\
+         operators:\n  poison: {{ module: {}, inputs: [in], key_by: key, limits: {{ memory: 32MiB }} }}\n\
+         sinks:\n  out: {{ topic: {output}, inputs: [poison] }}\n\
+         dead_letters: {{ topic: {dead} }}\n\
+         commit: {{ interval: 500ms, transaction_timeout: 3s }}\n",
+        kafka.bootstrap(),
+        guest("poison").canonicalize()?.display(),
+    ))?;
+    let mut values: Vec<Vec<u8>> = (0..4_056).map(|n| n.to_string().into_bytes()).collect();
+    for (poison, times) in [("loop", 30), ("bomb", 5), ("oversize", 3)] {
+        (0..times).for_each(|n| values.insert(n * 120 + poison.len(), poison.into()));
+    }
+    for at in [500, 3_000] {
+        values.insert(at, vec![b'x'; 100_000]);
+    }
+    client
+        .produce(&input, values.into_iter().enumerate().map(|(n, value)| Record::new(format!("{}", n % 50), value)))?;
+    let run = workplace.start(&MillstreamOptions::default())?;
+    let letters = client.consume_at_least(&dead, Isolation::Committed, 40, LONG)?;
+    let passed = client.consume_at_least(&output, Isolation::Committed, 4_056, LONG)?;
+    run.terminate()?;
+    run.wait(LONG)?.expect_code(0)?;
+    assert_eq!((letters.len(), passed.len()), (40, 4_056));
+    let dropped: Vec<_> =
+        letters.iter().filter(|letter| header(letter, "millstream-value-dropped") == "100000").collect();
+    assert_eq!(dropped.len(), 2);
+    assert!(dropped.iter().all(|letter| letter.value.is_none()));
+    // An epoch that is lost leaves its `begin` without a `commit`.
+    let commits = client.consume_all(&format!("{input}.commits"), Isolation::Uncommitted)?;
+    let count = |key: &str| commits.iter().filter(|record| record.key_text() == key).count();
+    assert_eq!(count("begin"), count("commit"));
+    assert!(count("commit") > 2, "{} commits", count("commit"));
+    Ok(())
+}
