@@ -157,3 +157,23 @@ fn sigterm_drains_commits_and_exits_0_and_the_next_run_goes_on_there() -> Result
     assert_eq!(group.len(), 4);
     Ok(())
 }
+
+#[test]
+fn three_workers_share_partitions_and_keys_and_survive_a_kill() -> Result<()> {
+    let options = CountJobOptions { more: "workers: 3\n".to_owned(), ..CountJobOptions::default() };
+    let mut job = CountJob::new(Kafka::shared()?, "workers", &options)?;
+    let mut counts = job.counts()?;
+    job.feed((0..20_000).map(|n| format!("key-{}", n % 999)))?;
+    let run = job.start()?;
+    eventually("some output", LONG, || Ok((counts.read_on()? > 1_000).then_some(())))?;
+    run.kill()?;
+    job.feed((0..20_000).map(|n| format!("key-{}", n % 777)))?;
+    let run = job.start()?;
+    job.settle(&mut counts, &run, LONG)?;
+    job.probe_state(&mut counts, &run, LONG)?;
+    run.terminate()?;
+    assert_eq!(run.wait(LONG)?.code, Some(0));
+    let verified = job.verify()?;
+    assert_eq!(verified.code, Some(0), "{}", verified.stderr);
+    Ok(())
+}
