@@ -2,13 +2,13 @@
 //! A librdkafka client and its parts, owned.
 
 use crate::error::KafkaError;
-use crate::properties::Properties;
+use crate::properties::{Properties, is_secret};
 use rdkafka_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::NonNull;
 
 /// Room for librdkafka's error texts.
-const TEXT_BYTES: usize = 512;
+pub(crate) const TEXT_BYTES: usize = 512;
 
 /// Whether a client reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,10 @@ unsafe impl Send for Client {}
 unsafe impl Sync for Client {}
 
 /// A configuration that was not yet made a client of.
-pub(crate) struct Configuration(NonNull<sys::rd_kafka_conf_t>);
+pub(crate) struct Configuration {
+    conf: NonNull<sys::rd_kafka_conf_t>,
+    secrets: Vec<String>,
+}
 
 impl Configuration {
     /// Sets every property.
@@ -40,7 +43,9 @@ impl Configuration {
         let Some(conf) = NonNull::new(conf) else {
             return Err(KafkaError::Property { name: "(all)".to_owned(), reason: "out of memory".to_owned() });
         };
-        let configuration = Self(conf);
+        let secrets = properties.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value.to_owned());
+        let configuration = Self { conf, secrets: secrets.collect() };
+        crate::logging::to_tracing(&configuration);
         for (name, value) in properties.iter() {
             configuration.set(name, value)?;
         }
@@ -55,22 +60,28 @@ impl Configuration {
         let mut text = [0 as c_char; TEXT_BYTES];
         // SAFETY: the configuration is ours and the strings end with zero; `text` has the length given.
         let result = unsafe {
-            sys::rd_kafka_conf_set(self.0.as_ptr(), c_name.as_ptr(), c_value.as_ptr(), text.as_mut_ptr(), text.len())
+            sys::rd_kafka_conf_set(self.as_ptr(), c_name.as_ptr(), c_value.as_ptr(), text.as_mut_ptr(), text.len())
         };
         match result {
             sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK => Ok(()),
             sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN => {
-                Err(refused("librdkafka does not know it; see its CONFIGURATION.md for the names".to_owned()))
+                let hint = crate::known::nearest(name).map(|known| format!("; did you mean `{known}`?"));
+                let hint = hint.unwrap_or_else(|| "; its CONFIGURATION.md has the names".to_owned());
+                Err(refused(format!("librdkafka does not know it{hint}")))
             }
-            _ if name.contains("password") || name.contains("secret") => {
-                Err(refused("librdkafka does not accept its value".to_owned()))
-            }
+            _ if is_secret(name) => Err(refused("librdkafka does not accept its value".to_owned())),
             _ => Err(refused(text_of(&text))),
         }
     }
 
     pub(crate) fn as_ptr(&self) -> *mut sys::rd_kafka_conf_t {
-        self.0.as_ptr()
+        self.conf.as_ptr()
+    }
+
+    /// A text without the values of secrets.
+    fn hide(&self, text: String) -> String {
+        let secrets = self.secrets.iter().filter(|secret| !secret.is_empty());
+        secrets.fold(text, |text, secret| text.replace(secret.as_str(), "(hidden)"))
     }
 
     /// Makes the client.
@@ -84,13 +95,17 @@ impl Configuration {
             ClientKind::Producer => sys::rd_kafka_type_t::RD_KAFKA_PRODUCER,
         };
         // SAFETY: the configuration is ours; it belongs to the client if one is made.
-        let client = unsafe { sys::rd_kafka_new(kind, self.0.as_ptr(), text.as_mut_ptr(), text.len()) };
+        let client = unsafe { sys::rd_kafka_new(kind, self.as_ptr(), text.as_mut_ptr(), text.len()) };
         match NonNull::new(client) {
             Some(client) => {
+                // The client owns it now.
                 std::mem::forget(self);
                 Ok(Client(client))
             }
-            None => Err(KafkaError::Property { name: "(together)".to_owned(), reason: text_of(&text) }),
+            None => {
+                let reason = self.hide(text_of(&text));
+                Err(KafkaError::Property { name: "(together)".to_owned(), reason })
+            }
         }
     }
 }
@@ -98,7 +113,7 @@ impl Configuration {
 impl Drop for Configuration {
     fn drop(&mut self) {
         // SAFETY: ours, and no client was made of it.
-        unsafe { sys::rd_kafka_conf_destroy(self.0.as_ptr()) }
+        unsafe { sys::rd_kafka_conf_destroy(self.as_ptr()) }
     }
 }
 
@@ -110,6 +125,12 @@ impl Client {
 
     pub(crate) fn as_ptr(&self) -> *mut sys::rd_kafka_t {
         self.0.as_ptr()
+    }
+
+    /// Lets what has happened be reported.
+    pub(crate) fn serve(&self) {
+        // SAFETY: the client lives.
+        unsafe { sys::rd_kafka_poll(self.as_ptr(), 0) };
     }
 
     /// First and next offset of a partition, asked of the broker.
@@ -267,7 +288,7 @@ pub(crate) fn code_text(code: sys::rd_kafka_resp_err_t) -> String {
     format!("{} ({})", text.to_string_lossy(), name.to_string_lossy())
 }
 
-fn text_of(text: &[c_char]) -> String {
+pub(crate) fn text_of(text: &[c_char]) -> String {
     let bytes: Vec<u8> = text.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }

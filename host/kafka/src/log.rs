@@ -20,6 +20,12 @@ const INIT_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a request for metadata may take, in milliseconds.
 const REQUEST_MS: u64 = 30_000;
 
+/// How long closing a producer is waited for.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much of a flush lies before its crash point, in milliseconds.
+const FIRST_FLUSH_MS: u64 = 1;
+
 /// What a pipeline's log is made of.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
@@ -115,17 +121,27 @@ impl KafkaLog {
     fn try_init(&mut self) -> Result<(), LogError> {
         let topics = self.topics();
         let producer = Producer::new(&self.producing, &topics)?;
-        producer.init(INIT_MS)?;
-        let count = |topic: &String| {
-            metadata::partition_count(producer.client(), topic, REQUEST_MS).map_err(|reason| LogError {
-                kind: LogErrorKind::Unknown,
-                during: format!("looking up topic `{topic}`"),
-                reason,
-            })
-        };
-        self.partitions = topics.iter().map(count).collect::<Result<_, _>>()?;
-        self.producer = Some(producer);
-        Ok(())
+        let partitions = producer.init(INIT_MS).and_then(|()| {
+            let count = |topic: &String| {
+                metadata::partition_count(producer.client(), topic, REQUEST_MS).map_err(|reason| LogError {
+                    kind: LogErrorKind::Unknown,
+                    during: format!("looking up topic `{topic}`"),
+                    reason,
+                })
+            };
+            topics.iter().map(count).collect::<Result<Vec<i32>, _>>()
+        });
+        match partitions {
+            Ok(partitions) => {
+                self.partitions = partitions;
+                self.producer = Some(producer);
+                Ok(())
+            }
+            Err(error) => {
+                abandon(producer);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -135,11 +151,21 @@ fn partition_of(key: &[u8], partitions: u32) -> i32 {
     ((murmur2(key) & 0x7fff_ffff) % partitions) as i32
 }
 
-/// Gives a producer up without waiting for it: closing it can take as long as its brokers like.
+/// Closes a producer. One that takes long is left behind: nothing that it still sends is acted on once its successor is there.
 fn abandon(producer: Producer) {
-    let closing = std::thread::Builder::new().name("abandoned-producer".to_owned());
-    if let Err(error) = closing.spawn(move || drop(producer)) {
-        tracing::warn!(%error, "a producer could not be closed");
+    let (closed, wait) = std::sync::mpsc::channel::<()>();
+    let closing = std::thread::Builder::new().name("closing-producer".to_owned());
+    let spawned = closing.spawn(move || {
+        drop(producer);
+        drop(closed);
+    });
+    match spawned {
+        Err(error) => tracing::warn!(%error, "a producer could not be closed"),
+        Ok(_) => {
+            if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = wait.recv_timeout(CLOSE_PATIENCE) {
+                tracing::warn!("a producer does not close; it is left behind");
+            }
+        }
     }
 }
 
@@ -218,8 +244,11 @@ impl TransactionLog for KafkaLog {
     }
 
     fn flush(&mut self) -> Result<(), LogError> {
+        let producer = self.producer()?;
+        // A crash here leaves some records with the brokers and some not.
+        producer.flush_for(FIRST_FLUSH_MS)?;
         fail::fail_point!("mid_flush");
-        self.producer()?.flush()
+        producer.flush()
     }
 
     fn end(&mut self) -> Result<(), LogError> {

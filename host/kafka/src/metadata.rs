@@ -4,6 +4,9 @@ use crate::client::{Client, TopicHandle, check, timeout};
 use rdkafka_sys as sys;
 use std::ffi::CStr;
 
+/// How errors begin that say nothing of the topic.
+pub(crate) const NO_ANSWER: &str = "no broker answered";
+
 /// Number of partitions of a topic, asked of the brokers.
 ///
 /// # Errors
@@ -13,7 +16,7 @@ pub(crate) fn partition_count(client: &Client, topic: &str, wait_ms: u64) -> Res
     let mut metadata = std::ptr::null();
     // SAFETY: client and handle live; on success the metadata is ours until destroyed.
     let code = unsafe { sys::rd_kafka_metadata(client.as_ptr(), 0, handle.as_ptr(), &mut metadata, timeout(wait_ms)) };
-    check(code).map_err(|text| format!("no broker answered: {text}; check `kafka.brokers`"))?;
+    check(code).map_err(|text| format!("{NO_ANSWER}: {text}; check `kafka.brokers`"))?;
     // SAFETY: the metadata lives until it is destroyed below; counts and pointers belong together.
     let found = unsafe {
         let topics =
@@ -44,8 +47,8 @@ pub(crate) fn topic_names(client: &Client, wait_ms: u64) -> Result<Vec<String>, 
     }
 }
 
-/// Number of brokers.
-pub(crate) fn broker_count(client: &Client, wait_ms: u64) -> Result<i32, String> {
+/// Ids of all brokers.
+pub(crate) fn broker_ids(client: &Client, wait_ms: u64) -> Result<Vec<i32>, String> {
     let mut metadata = std::ptr::null();
     // SAFETY: as above.
     let code =
@@ -53,9 +56,11 @@ pub(crate) fn broker_count(client: &Client, wait_ms: u64) -> Result<i32, String>
     check(code)?;
     // SAFETY: as above.
     unsafe {
-        let count = (*metadata).broker_cnt;
+        let count = usize::try_from((*metadata).broker_cnt).unwrap_or(0);
+        let brokers = std::slice::from_raw_parts((*metadata).brokers, count);
+        let ids = brokers.iter().map(|broker| broker.id).collect();
         sys::rd_kafka_metadata_destroy(metadata);
-        Ok(count)
+        Ok(ids)
     }
 }
 

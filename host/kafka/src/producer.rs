@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "librdkafka is a C library")]
 //! A transactional producer: a thin cover over librdkafka's, one step a call.
 
-use crate::client::{Client, ClientKind, Configuration, TopicHandle, code_text, timeout};
+use crate::client::{Client, ClientKind, Configuration, TEXT_BYTES, TopicHandle, code_text, text_of, timeout};
 use crate::connections::Connections;
 use crate::error::KafkaError;
 use crate::outbox::{Outbox, representable};
@@ -9,7 +9,7 @@ use crate::properties::Properties;
 use millstream_engine::ports::{LogError, LogErrorKind};
 use millstream_model::column::HeadersColumn;
 use rdkafka_sys as sys;
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How long a full queue is served before the next try, in milliseconds.
@@ -18,15 +18,15 @@ const QUEUE_WAIT_MS: u64 = 10;
 /// How long one wait for deliveries takes, in milliseconds.
 const FLUSH_WAIT_MS: u64 = 200;
 
-/// The first delivery that failed.
-type FirstFailure = Arc<Mutex<Option<String>>>;
+/// The first delivery that failed, and why.
+type FirstFailure = Mutex<Option<(sys::rd_kafka_resp_err_t, String)>>;
 
 /// See the module. Dropping it closes connections and may take a while.
 pub(crate) struct Producer {
     // Dropped in this order: handles go before their client, and what its callbacks use goes after it.
     topics: Vec<TopicHandle>,
     client: Client,
-    failure: FirstFailure,
+    failure: Arc<FirstFailure>,
     connections: Arc<Connections>,
 }
 
@@ -49,10 +49,14 @@ unsafe extern "C" fn on_delivery(
     opaque: *mut c_void,
 ) {
     // SAFETY: the opaque is the mutex of the producer, which outlives its client; the message lives during the call.
-    let (failure, code) = unsafe { (&*opaque.cast::<Mutex<Option<String>>>(), (*message).err) };
-    if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+    let (failure, message) = unsafe { (&*opaque.cast::<FirstFailure>(), &*message) };
+    if message.err != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| code_text(code));
+        first.get_or_insert_with(|| {
+            // SAFETY: the topic lives as long as the message; its name ends with zero.
+            let topic = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(message.rkt)).to_string_lossy() };
+            (message.err, format!("a record for topic `{topic}`, partition {}", message.partition))
+        });
     }
 }
 
@@ -60,7 +64,7 @@ impl Producer {
     /// Makes the client, with handles for topics.
     pub(crate) fn new(properties: &Properties, topics: &[String]) -> Result<Self, KafkaError> {
         let configuration = Configuration::new(properties)?;
-        let failure = FirstFailure::default();
+        let failure = Arc::new(FirstFailure::default());
         let connections = Arc::new(Connections::default());
         // SAFETY: the configuration is ours; the opaque lives in this value, which is dropped after the client.
         unsafe {
@@ -201,27 +205,32 @@ impl Producer {
 
     /// Waits until everything is delivered or has failed; `message.timeout.ms` bounds it.
     pub(crate) fn flush(&self) -> Result<(), LogError> {
-        loop {
-            // SAFETY: the client lives.
-            let code = unsafe { sys::rd_kafka_flush(self.client.as_ptr(), timeout(FLUSH_WAIT_MS)) };
-            self.check_deliveries()?;
-            if code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Ok(());
-            }
-        }
+        while !self.flush_for(FLUSH_WAIT_MS)? {}
+        Ok(())
+    }
+
+    /// Waits that long; tells whether everything is delivered.
+    pub(crate) fn flush_for(&self, wait_ms: u64) -> Result<bool, LogError> {
+        // SAFETY: the client lives.
+        let code = unsafe { sys::rd_kafka_flush(self.client.as_ptr(), timeout(wait_ms)) };
+        self.check_deliveries()?;
+        Ok(code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR)
     }
 
     /// Whether everything that was answered so far was delivered.
     pub(crate) fn check_deliveries(&self) -> Result<(), LogError> {
         let first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        match first.as_ref() {
-            None => Ok(()),
-            Some(reason) => Err(LogError {
-                kind: LogErrorKind::MaybeFenced,
-                during: "delivering records".to_owned(),
-                reason: reason.clone(),
-            }),
-        }
+        let Some((code, record)) = first.as_ref() else { return Ok(()) };
+        // What is fatal to the producer fails every record that is under way, for reasons that say less.
+        let (code, reason) = self.fatal_error().unwrap_or_else(|| (*code, "it was not delivered".to_owned()));
+        Err(failure("delivering records", code, false, format!("{record}: {reason}")))
+    }
+
+    fn fatal_error(&self) -> Option<(sys::rd_kafka_resp_err_t, String)> {
+        let mut text = [0 as c_char; TEXT_BYTES];
+        // SAFETY: the client lives; the text has the length given.
+        let code = unsafe { sys::rd_kafka_fatal_error(self.client.as_ptr(), text.as_mut_ptr(), text.len()) };
+        (code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| (code, text_of(&text)))
     }
 }
 
@@ -267,7 +276,7 @@ fn outcome(during: &str, error: *mut sys::rd_kafka_error_t) -> Result<(), LogErr
     let (failed, is_retriable, reason) = unsafe {
         let failed = sys::rd_kafka_error_code(error);
         let is_retriable = sys::rd_kafka_error_is_retriable(error) != 0;
-        let text = std::ffi::CStr::from_ptr(sys::rd_kafka_error_string(error)).to_string_lossy().into_owned();
+        let text = CStr::from_ptr(sys::rd_kafka_error_string(error)).to_string_lossy().into_owned();
         sys::rd_kafka_error_destroy(error);
         (failed, is_retriable, text)
     };
@@ -286,6 +295,8 @@ fn failure(during: &str, failed: sys::rd_kafka_resp_err_t, is_retriable: bool, r
         code::RD_KAFKA_RESP_ERR__FENCED
         | code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED
         | code::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH
+        | code::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING
+        | code::RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID
         | code::RD_KAFKA_RESP_ERR__FATAL => LogErrorKind::MaybeFenced,
         _ if is_retriable => LogErrorKind::Retriable,
         _ => LogErrorKind::Unknown,

@@ -9,7 +9,7 @@ pub struct Properties {
 }
 
 /// Properties that are ours, and why.
-const OWNED: [(&str, &str); 14] = [
+const OWNED: [(&str, &str); 17] = [
     ("group.id", "it is the pipeline's `id`"),
     ("transactional.id", "it is the pipeline's `id`"),
     ("enable.idempotence", "every producer is transactional"),
@@ -24,10 +24,18 @@ const OWNED: [(&str, &str); 14] = [
     ("message.timeout.ms", "it follows from `commit.transaction_timeout`"),
     ("delivery.report.only.error", "Millstream needs it as it is"),
     ("bootstrap.servers", "set `kafka.brokers`"),
+    ("allow.auto.create.topics", "topics are made only where `create` asks for it"),
+    ("log.queue", "Millstream logs what the client says"),
+    ("group.instance.id", "partitions are assigned by Millstream"),
 ];
 
-/// Properties whose values are never shown.
+/// What the names of properties with secret values contain.
 const SECRET: [&str; 5] = ["password", "secret", "token", "sasl.oauthbearer.config", "ssl.key.pem"];
+
+/// Whether the value of a property is never shown.
+pub(crate) fn is_secret(name: &str) -> bool {
+    name != "sasl.oauthbearer.token.endpoint.url" && SECRET.iter().any(|secret| name.contains(secret))
+}
 
 impl Properties {
     /// Checks what the pipeline file gives beside `brokers`.
@@ -81,10 +89,8 @@ impl Properties {
 
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.given.iter().map(|(name, value)| {
-            let is_secret = SECRET.iter().any(|secret| name.contains(secret));
-            (name, if is_secret { "(hidden)" } else { value.as_str() })
-        });
+        let shown =
+            self.given.iter().map(|(name, value)| (name, if is_secret(name) { "(hidden)" } else { value.as_str() }));
         f.debug_map().entries(shown).finish()
     }
 }
@@ -93,6 +99,7 @@ impl fmt::Debug for Properties {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::client::{Client, ClientKind};
 
     fn with(name: &str, value: &str) -> Result<Properties, KafkaError> {
         Properties::new("localhost:9092", BTreeMap::from([(name.to_owned(), value.to_owned())]))
@@ -105,6 +112,37 @@ mod tests {
         assert!(with("transactional.id", "x").is_err());
         assert!(with("metadata.broker.list", "x").is_err());
         assert!(with("fetch.min.bytes", "10").is_ok());
+    }
+
+    #[test]
+    fn an_unknown_property_is_named_with_the_one_that_was_meant() {
+        let given = with("fetch.min.byte", "1").unwrap();
+        let text = Client::new(&given, ClientKind::Consumer).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "kafka property `fetch.min.byte`: librdkafka does not know it; did you mean `fetch.min.bytes`?"
+        );
+    }
+
+    #[test]
+    fn errors_about_secrets_do_not_show_them() {
+        for (name, value) in
+            [("ssl.key.pem", "hunter2"), ("sasl.oauthbearer.config", "hunter2 x"), ("ssl.key.password", "hunter2")]
+        {
+            let given = with(name, value).unwrap().with(&[
+                ("security.protocol", "sasl_ssl"),
+                ("sasl.mechanism", "OAUTHBEARER"),
+                ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
+            ]);
+            if let Err(error) = Client::new(&given, ClientKind::Producer) {
+                assert!(!error.to_string().contains("hunter2"), "{error}");
+            }
+        }
+        let text = Client::new(
+            &with("ssl.key.pem", "hunter2").unwrap().with(&[("security.protocol", "ssl")]),
+            ClientKind::Producer,
+        );
+        assert!(text.is_err(), "a key that is none");
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use super::KafkaSource;
+use crate::metadata::NO_ANSWER;
 use crate::start::{Extent, Start, begin, check_count, resume};
 use millstream_engine::ports::SourceError;
 use millstream_model::commit::{Gap, PartitionPosition};
@@ -123,13 +124,14 @@ impl KafkaSource {
         self.looked = Instant::now();
         // Brokers that cannot answer now are no reason to stop; those that do not know the topic are, after a while.
         let count = crate::metadata::partition_count(self.consumer.client(), &self.settings.topic, REQUEST_MS);
-        let Ok(count) = count else {
-            return match self.missing {
-                Some(since) if since.elapsed() > MISSING_PATIENCE => {
-                    Err(self.error("the brokers do not know it any more; was the topic deleted?".to_owned()))
-                }
-                _ => Ok(()),
-            };
+        let count = match count {
+            Ok(count) => count,
+            Err(text) if text.starts_with(NO_ANSWER) => return Ok(()),
+            Err(text) => {
+                let since = *self.missing.get_or_insert_with(Instant::now);
+                let is_gone = since.elapsed() > MISSING_PATIENCE;
+                return if is_gone { Err(self.error(format!("{text}; was the topic deleted?"))) } else { Ok(()) };
+            }
         };
         let was_missing = self.missing.take().is_some();
         let mut is_changed = was_missing;

@@ -1,0 +1,78 @@
+#![expect(unsafe_code, reason = "librdkafka is a C library")]
+
+use crate::client::{Client, timeout};
+use rdkafka_sys as sys;
+use std::ffi::{CStr, CString};
+
+/// What the user of a client may do with a topic.
+pub(super) type Operation = sys::rd_kafka_AclOperation_t;
+
+/// What brokers say of a topic beside its partitions.
+#[derive(Debug, Default)]
+pub(super) struct Description {
+    /// The topic's id (KIP-516), which one made anew under the same name does not share. Empty if the brokers do not tell.
+    pub(super) id: String,
+    /// What the user may do (KIP-430). Empty if the brokers do not tell.
+    pub(super) operations: Vec<Operation>,
+}
+
+impl Description {
+    /// Whether the user may do this, as far as can be told.
+    pub(super) fn allows(&self, operation: Operation) -> bool {
+        self.operations.is_empty() || self.operations.contains(&operation)
+    }
+}
+
+/// Asks the brokers to describe a topic. What they do not tell is left empty.
+pub(super) fn describe(client: &Client, topic: &str, wait_ms: u64) -> Description {
+    let Ok(topic) = CString::new(topic) else { return Description::default() };
+    let mut names = [topic.as_ptr()];
+    // SAFETY: every object is made here, used while it lives, and destroyed once; strings are copied before their owner goes.
+    unsafe {
+        let queue = sys::rd_kafka_queue_new(client.as_ptr());
+        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let options =
+            sys::rd_kafka_AdminOptions_new(client.as_ptr(), sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        let refused = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
+        if !refused.is_null() {
+            sys::rd_kafka_error_destroy(refused);
+        }
+        sys::rd_kafka_DescribeTopics(client.as_ptr(), topics, options, queue);
+        let event = sys::rd_kafka_queue_poll(queue, timeout(wait_ms));
+        let found = if event.is_null() { None } else { description_of(event) };
+        if !event.is_null() {
+            sys::rd_kafka_event_destroy(event);
+        }
+        sys::rd_kafka_AdminOptions_destroy(options);
+        sys::rd_kafka_TopicCollection_destroy(topics);
+        sys::rd_kafka_queue_destroy(queue);
+        found.unwrap_or_default()
+    }
+}
+
+/// # Safety
+/// `event` is a live event.
+unsafe fn description_of(event: *mut sys::rd_kafka_event_t) -> Option<Description> {
+    // SAFETY: what is got from the event lives as long as it does; null is checked at each step; counts and pointers belong together.
+    unsafe {
+        let result = sys::rd_kafka_event_DescribeTopics_result(event);
+        if result.is_null() {
+            return None;
+        }
+        let mut count = 0;
+        let described = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        if described.is_null() || count == 0 {
+            return None;
+        }
+        let id = sys::rd_kafka_TopicDescription_topic_id(*described);
+        let text = if id.is_null() { std::ptr::null() } else { sys::rd_kafka_Uuid_base64str(id) };
+        let id = if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
+        let mut count = 0;
+        let operations = sys::rd_kafka_TopicDescription_authorized_operations(*described, &mut count);
+        let operations = match operations.is_null() || count == 0 {
+            true => Vec::new(),
+            false => std::slice::from_raw_parts(operations, count).to_vec(),
+        };
+        Some(Description { id, operations })
+    }
+}

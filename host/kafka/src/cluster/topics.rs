@@ -1,0 +1,148 @@
+use super::{KafkaCluster, REQUEST_MS, options};
+use crate::error::KafkaError;
+use crate::names::{CHANGELOG_PARTITIONS, changelog_topic, commits_topic};
+use rdkafka::admin::{NewTopic, TopicReplication};
+use rdkafka::types::RDKafkaErrorCode;
+use std::time::Duration;
+
+/// Replicas of a topic that Millstream makes, where the cluster has as many brokers.
+const REPLICAS: i32 = 3;
+
+/// How long the commits topic keeps every record, in milliseconds: what `verify` can walk.
+const COMMITS_KEPT_MS: i64 = 7 * 24 * 3_600 * 1_000;
+
+/// How long the changelog keeps the news that a cell was removed, in milliseconds; the store relies on half of it.
+const REMOVALS_KEPT_MS: i64 = 24 * 3_600 * 1_000;
+
+/// Of a new topic, how often it is looked for, and how long in between, in milliseconds.
+const APPEAR_TRIES: u32 = 200;
+const APPEAR_WAIT_MS: u64 = 50;
+
+/// A topic of Millstream's own.
+struct Internal {
+    name: String,
+    partitions: i32,
+    /// Beside `cleanup.policy=compact`: a setting and what it must be at least.
+    at_least: (&'static str, i64),
+}
+
+impl KafkaCluster {
+    /// Makes a sink's topic, unless it is there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), KafkaError> {
+        self.create(name, partitions, &[])
+    }
+
+    /// Makes the pipeline's own topics, unless they are there, and checks that they are as they must be.
+    ///
+    /// # Errors
+    /// When one cannot be made, or somebody has changed it.
+    pub fn ensure_internal_topics(&self, id: &str, changelog: u32) -> Result<(), KafkaError> {
+        let commits =
+            Internal { name: commits_topic(id), partitions: 1, at_least: ("min.compaction.lag.ms", COMMITS_KEPT_MS) };
+        let changes = Internal {
+            name: changelog_topic(id, changelog),
+            partitions: CHANGELOG_PARTITIONS as i32,
+            at_least: ("delete.retention.ms", REMOVALS_KEPT_MS),
+        };
+        for topic in [commits, changes] {
+            let (name, value) = topic.at_least;
+            self.create(&topic.name, topic.partitions, &[("cleanup.policy", "compact"), (name, &value.to_string())])?;
+            self.check_internal(&topic)?;
+        }
+        Ok(())
+    }
+
+    fn create(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> Result<(), KafkaError> {
+        if self.has_topic(name) {
+            return Ok(());
+        }
+        let replicas = (self.brokers.len() as i32).clamp(1, REPLICAS);
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+        if replicas == REPLICAS {
+            // What is acknowledged then survives the loss of a broker.
+            topic = topic.set("min.insync.replicas", "2");
+        }
+        for (key, value) in config {
+            topic = topic.set(key, value);
+        }
+        let failed = |reason: String| KafkaError::Topic { topic: name.to_owned(), reason };
+        let made = futures_executor::block_on(self.admin.create_topics([&topic], &options()));
+        let made = made.map_err(|error| failed(format!("cannot be made: {error}")))?;
+        match made.first() {
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)) | Ok(_)) => {}
+            Some(Err((_, RDKafkaErrorCode::TopicAuthorizationFailed))) => {
+                return Err(failed("cannot be made: the user needs CREATE on it, or make it beforehand".to_owned()));
+            }
+            Some(Err((_, code))) => return Err(failed(format!("cannot be made: {code}"))),
+            None => return Err(failed("cannot be made: the brokers did not answer".to_owned())),
+        }
+        // A new topic is not known to every broker at once.
+        for _ in 0..APPEAR_TRIES {
+            if self.has_topic(name) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(APPEAR_WAIT_MS));
+        }
+        Err(failed("was made and does not appear".to_owned()))
+    }
+
+    fn check_internal(&self, topic: &Internal) -> Result<(), KafkaError> {
+        let failed = |reason: String| KafkaError::Topic { topic: topic.name.clone(), reason };
+        let found = self.topic(&topic.name)?.partitions;
+        if found != topic.partitions {
+            return Err(failed(format!(
+                "has {found} partitions and must have {}: it is Millstream's own; `millstream reset` begins anew",
+                topic.partitions
+            )));
+        }
+        let settings = self.topic_settings(&topic.name)?;
+        if let Some(policy) = settings.get("cleanup.policy").filter(|policy| *policy != "compact") {
+            return Err(failed(format!(
+                "has `cleanup.policy={policy}` and must have `compact`: with another, state and commits are lost in time; set it back"
+            )));
+        }
+        let (name, least) = topic.at_least;
+        if let Some(value) = settings.number(name).filter(|value| *value < least) {
+            tracing::warn!(topic = topic.name, "`{name}` is {value} and was made {least}: somebody lowered it");
+        }
+        Ok(())
+    }
+
+    /// Deletes topics that are there.
+    ///
+    /// # Errors
+    /// When one cannot be deleted.
+    pub fn delete_topics(&self, names: &[&str]) -> Result<(), KafkaError> {
+        let present: Vec<&str> = names.iter().copied().filter(|name| self.has_topic(name)).collect();
+        if present.is_empty() {
+            return Ok(());
+        }
+        let deleted = futures_executor::block_on(self.admin.delete_topics(&present, &options()));
+        let deleted = deleted.map_err(|error| self.error(error.to_string()))?;
+        for result in deleted {
+            if let Err((topic, code)) = result {
+                return Err(KafkaError::Topic {
+                    topic,
+                    reason: format!("cannot be deleted: {code}; the user needs DELETE on it"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where each partition of a topic ends.
+    ///
+    /// # Errors
+    /// When the brokers do not tell.
+    pub fn ends(&self, topic: &str) -> Result<Vec<i64>, KafkaError> {
+        let partitions = self.topic(topic)?.partitions;
+        let end = |partition| self.client.watermarks(topic, partition, REQUEST_MS as i32).map(|(_, end)| end);
+        (0..partitions)
+            .map(end)
+            .collect::<Result<_, _>>()
+            .map_err(|reason| KafkaError::Topic { topic: topic.to_owned(), reason })
+    }
+}
