@@ -49,7 +49,7 @@ tidy: ## only what needs no large compilation
 	$(CARGO) test --release --package millstream-tidy
 
 bench: setup plugins guests build ## measure, against a broker of its own; writes target/bench/latest.jsonl
-	tests/kafka/kafka.sh with $(CARGO) bench --package millstream-bench
+	tests/kafka/kafka.sh with $(CARGO) bench --package millstream --package millstream-bench --bench millstream
 
 demo: plugins build ## a running pipeline without Kafka, its results before your eyes; DEMO_SECONDS=20 ends it
 	deploy/demo.sh

@@ -1,7 +1,8 @@
 //! Copies a topic, exactly once, through `KafkaSource` and `KafkaLog` alone: what the Kafka part of a pipeline costs when nothing else does. Runs until it
 //! is ended, or until everything was copied that was there at its start if `COUNT` is 1.
 //!
-//! Environment: `BOOTSTRAP`, `IN`, `OUT`, `GROUP` (the pipeline's id), `COMMIT_MS` (500), `COUNT`, `ROWS` (of a batch, 4096).
+//! Environment: `BOOTSTRAP`, `IN`, `OUT`, `GROUP` (the pipeline's id), `COMMIT_MS` (500), `COUNT`, `ROWS` (of a batch, 4096), `PROPERTIES` (of
+//! librdkafka: `name=value,...`).
 
 use millstream_engine::ports::{CommitsKey, LogErrorKind, Source, TransactionLog};
 use millstream_kafka::{
@@ -10,7 +11,6 @@ use millstream_kafka::{
 use millstream_model::ids::SinkIndex;
 use millstream_model::limits::BatchLimits;
 use millstream_model::record::RecordBatch;
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,10 @@ fn end_transaction(log: &mut KafkaLog) -> Result<(), Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (topic, group) = (setting("IN")?, setting("GROUP")?);
-    let properties = Properties::new(&setting("BOOTSTRAP")?, BTreeMap::new())?;
+    let given = std::env::var("PROPERTIES").unwrap_or_default();
+    let given = given.split(',').filter_map(|pair| pair.split_once('='));
+    let given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let properties = Properties::new(&setting("BOOTSTRAP")?, given)?;
     let cluster = KafkaCluster::connect(&properties)?;
     cluster.ensure_internal_topics(&group, 0)?;
     let settings = SourceSettings {

@@ -3,7 +3,7 @@
 use crate::setup::{SOON, commit, committed, kafka, log, log_settings, properties, read_for, settings, source};
 use millstream_e2e::{ApiKey, Isolation, Kafka, KafkaOptions, Proxy, Record, Rule, eventually};
 use millstream_engine::ports::{ChangeSet, CommitsKey, LogErrorKind, Source as _, TransactionLog as _};
-use millstream_kafka::{KafkaLog, LogSettings, changelog_topic, read_commits};
+use millstream_kafka::{KafkaLog, LogSettings, changelog_topic, commits_topic, read_commits};
 use millstream_model::cell::{CellSpace, write_key};
 use millstream_model::ids::SinkIndex;
 use millstream_model::key_group::{KeyGroup, key_group};
@@ -124,10 +124,8 @@ fn an_elder_owner_is_fenced_and_says_so() {
     younger.begin().unwrap();
     younger.produce_outputs(SINK, &batch(&["younger"])).unwrap();
     commit(&mut younger, b"one").unwrap();
-    let error = elder
-        .produce_outputs(SINK, &batch(&["elder again"]))
-        .and_then(|()| commit(&mut elder, b"mine"))
-        .expect_err("fenced");
+    let again = elder.produce_outputs(SINK, &batch(&["elder again"])).and_then(|()| commit(&mut elder, b"mine"));
+    let error = again.unwrap_err();
     assert_eq!(error.kind, LogErrorKind::MaybeFenced, "{error}");
     assert_eq!(texts(&committed(&topic, 1)), ["younger"]);
     assert_eq!(younger.read_commits().unwrap(), [(CommitsKey::Commit, b"one".to_vec())]);
@@ -147,6 +145,24 @@ fn an_open_transaction_holds_readers_back_until_its_owner_is_replaced() {
     log.init().unwrap();
     let batch = crate::setup::read(&mut reader, 1).unwrap();
     assert_eq!(crate::setup::values(&batch), ["behind"]);
+}
+
+#[test]
+fn a_topic_that_somebody_holds_open_is_named_with_what_holds_it() {
+    let topic = kafka().topic("held-commits", 1).unwrap();
+    let mut log = log(kafka().bootstrap(), &topic, &topic);
+    log.begin().unwrap();
+    commit(&mut log, b"one").unwrap();
+    let (client, stranger) = (kafka().client().unwrap(), format!("{topic}-stranger"));
+    client.begin(&stranger).unwrap();
+    client.produce_in(&stranger, &commits_topic(&topic), [Record::new("open", "by a stranger").on(0)]).unwrap();
+    let error = log.read_commits().unwrap_err().to_string();
+    client.abort(&stranger).unwrap();
+    assert!(
+        error.contains(&format!("topic `{topic}.commits`: partition 0 stands at offset 2 and ends at 3")),
+        "{error}"
+    );
+    assert!(error.contains("kafka-transactions.sh describe-producers"), "{error}");
 }
 
 #[test]
