@@ -32,8 +32,7 @@ pub fn restarts(broker: &Broker, keys: u64) -> Result<Restarts> {
     let records = Records { count: keys, keys, in_order: true, value_bytes: 10 };
     fill(broker.address(), &input, PARTITIONS, &records)?;
     let id = format!("{output}-job");
-    let workplace =
-        Workplace::with_pipeline(&yaml(broker, (&id, &input, &output), "count", ", key_by: key"))?;
+    let workplace = Workplace::with_pipeline(&yaml(broker, (&id, &input, &output), "count", ", key_by: key"))?;
     let run = workplace.start(&MillstreamOptions::default())?;
     eventually("a count of every key", PATIENCE, || Ok((broker.end(&output)? >= keys).then_some(())))
         .with_context(|| run.log_end())?;

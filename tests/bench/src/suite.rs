@@ -103,7 +103,8 @@ pub fn pipeline(report: &mut Report, effort: Effort, broker: &Broker) -> Result<
 /// # Errors
 /// If it does not work.
 pub fn sandbox(report: &mut Report, effort: Effort) -> Result<()> {
-    let cases = [("keyed count", Work::Count, Values::Bytes, 0.8), ("JSON filter", Work::JsonFilter, Values::Json, 0.6)];
+    let cases =
+        [("keyed count", Work::Count, Values::Bytes, 0.8), ("JSON filter", Work::JsonFilter, Values::Json, 0.6)];
     for (case, work, values, least) in cases {
         let stream = Stream { keys: 10_000, records: effort.records, values };
         let run = |place| run_apart(Job { work, place, stream, memory_bytes: MEMORY_BYTES });
@@ -115,7 +116,11 @@ pub fn sandbox(report: &mut Report, effort: Effort) -> Result<()> {
         let (native, wasm) = (sum(&native), sum(&wasm));
         report.add(line("sandbox", &format!("{case}, native"), &native))?;
         let ratio = wasm.per_cpu_s() / native.per_cpu_s();
-        report.add(line("sandbox", &format!("{case}, wasm"), &wasm).reaching("of_native", ratio, Reach::AtLeast(least)))?;
+        report.add(line("sandbox", &format!("{case}, wasm"), &wasm).reaching(
+            "of_native",
+            ratio,
+            Reach::AtLeast(least),
+        ))?;
     }
     Ok(())
 }

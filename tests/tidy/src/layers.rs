@@ -39,6 +39,7 @@ const LAW: &[(&str, &str, &[&str])] = &[
             "millstream-kafka",
             "millstream-connect",
             "millstream-nexmark",
+            "millstream-e2e",
         ],
     ),
 ];

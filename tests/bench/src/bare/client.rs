@@ -101,8 +101,7 @@ impl Client {
         // SAFETY: the queue is released after the call; at most as many pointers are written as there is room for.
         let count = unsafe {
             let queue = sys::rd_kafka_queue_get_consumer(self.0);
-            let count =
-                sys::rd_kafka_consume_batch_queue(queue, timeout_ms, messages.as_mut_ptr(), messages.len());
+            let count = sys::rd_kafka_consume_batch_queue(queue, timeout_ms, messages.as_mut_ptr(), messages.len());
             sys::rd_kafka_queue_destroy(queue);
             count
         };
