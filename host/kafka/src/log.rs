@@ -70,7 +70,7 @@ impl KafkaLog {
         let deliver_ms = (timeout_ms * 2 / 3).min(10_000).to_string();
         let producing = properties
             .or(&[
-                ("linger.ms", "5"),
+                ("linger.ms", "20"),
                 ("batch.num.messages", "100000"),
                 ("batch.size", "1000000"),
                 ("queue.buffering.max.messages", "1000000"),

@@ -24,6 +24,12 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long one try takes, in milliseconds.
 const CONNECT_TRY_MS: u64 = 500;
 
+/// How often a topic that is not there is asked for again.
+const NEW_TOPIC_ATTEMPTS: u32 = 10;
+
+/// How long to wait in between.
+const NEW_TOPIC_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long a request may take, in milliseconds.
 const REQUEST_MS: u64 = 30_000;
 
@@ -81,8 +87,18 @@ impl KafkaCluster {
     /// # Errors
     /// When there is none; names that are nearly the same are suggested.
     pub fn topic(&self, name: &str) -> Result<TopicIdentity, KafkaError> {
-        let partitions = metadata::partition_count(&self.client, name, REQUEST_MS)
-            .map_err(|text| KafkaError::Topic { topic: name.to_owned(), reason: self.missing(name, &text) })?;
+        let count = || metadata::partition_count(&self.client, name, REQUEST_MS);
+        let mut found = count();
+        // A topic that was made a moment ago is not known to every broker yet.
+        for _ in 0..NEW_TOPIC_ATTEMPTS {
+            if found.is_ok() {
+                break;
+            }
+            std::thread::sleep(NEW_TOPIC_PAUSE);
+            found = count();
+        }
+        let partitions =
+            found.map_err(|text| KafkaError::Topic { topic: name.to_owned(), reason: self.missing(name, &text) })?;
         let id = describe::describe(&self.client, name, REQUEST_MS).id;
         Ok(TopicIdentity { name: name.to_owned(), id, partitions })
     }

@@ -32,7 +32,7 @@ impl SourceSettings {
         let isolation = if self.read_uncommitted { "read_uncommitted" } else { "read_committed" };
         properties
             .or(&[
-                ("fetch.queue.backoff.ms", "5"),
+                ("fetch.queue.backoff.ms", "2"),
                 ("queued.min.messages", "20000"),
                 ("queued.max.messages.kbytes", "16384"),
                 ("fetch.wait.max.ms", "50"),
