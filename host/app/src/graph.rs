@@ -1,6 +1,6 @@
 //! From a resolved pipeline and what its operators say of themselves to a plan. Pure.
 
-use crate::config::{OperatorSpec, Problem, Resolved, nearest};
+use crate::config::{OperatorSpec, Place, Problem, Resolved, id_of, nearest};
 use millstream_model::descriptor::Descriptor;
 use millstream_model::ids::{Digest, Generation, OperatorIndex, SinkIndex};
 use millstream_model::plan::{OperatorNode, Plan, SinkNode, SourceNode, Target};
@@ -36,8 +36,8 @@ pub(crate) fn topological(operators: &[OperatorSpec]) -> Result<Vec<usize>, Prob
                 .filter(|(_, placed)| !**placed)
                 .map(|(spec, _)| spec.id.as_str())
                 .collect();
-            let about = left.first().copied().unwrap_or_default();
-            return Err(Problem::new(about, format!("operators feed each other in a circle: {}", left.join(", "))));
+            let place = Place::at("operators").field(left.first().copied().unwrap_or_default()).field("inputs");
+            return Err(Problem::new(&place, format!("operators feed each other in a circle: {}", left.join(", "))));
         };
         if let Some(placed) = is_placed.get_mut(at) {
             *placed = true;
@@ -59,12 +59,13 @@ pub(crate) fn plan(resolved: &Resolved, order: &[usize], described: &[Described]
         let inputs = operators.get(at).map_or(1, |node| node.descriptor.inputs.len()).max(1);
         if inputs > 1 && inputs != spec.inputs.len() {
             let text = format!("operator `{}` has {inputs} inputs and `inputs` names {}", spec.id, spec.inputs.len());
-            return Err(Problem::new(&spec.id, text));
+            return Err(Problem::new(&spec.place().field("inputs"), text));
         }
-        for (input, from) in (0u32..).zip(&spec.inputs) {
-            let input = if inputs > 1 { input } else { 0 };
+        for (position, from) in spec.inputs.iter().enumerate() {
+            let input = if inputs > 1 { position as u32 } else { 0 };
             let target = Target::Operator { operator: OperatorIndex(at as u16), input };
-            connect(&mut sources, &mut operators, from, target)?;
+            let place = spec.place().field("inputs").item(position);
+            connect(&mut sources, &mut operators, from, target, &place)?;
         }
         let feeder_stage = spec.inputs.iter().filter_map(|from| stage_of(&operators, from)).max().unwrap_or(0);
         if let Some(node) = operators.get_mut(at) {
@@ -72,10 +73,12 @@ pub(crate) fn plan(resolved: &Resolved, order: &[usize], described: &[Described]
         }
     }
     for (at, sink) in resolved.sinks.iter().enumerate() {
-        for from in &sink.inputs {
-            connect(&mut sources, &mut operators, from, Target::Sink(SinkIndex(at as u16)))?;
+        for (position, from) in sink.inputs.iter().enumerate() {
+            let place = sink.place().field("inputs").item(position);
+            connect(&mut sources, &mut operators, from, Target::Sink(SinkIndex(at as u16)), &place)?;
         }
     }
+    operators.iter().zip(&specs).try_for_each(|(node, spec)| check_read(spec, node))?;
     Ok(Plan {
         id: resolved.id.clone(),
         sources,
@@ -89,10 +92,6 @@ pub(crate) fn plan(resolved: &Resolved, order: &[usize], described: &[Described]
         // Half for the caches of the workers, half for RocksDB.
         state_memory_bytes: resolved.state_memory_bytes / 2,
     })
-}
-
-fn id_of(input: &str) -> &str {
-    input.split_once('.').map_or(input, |(id, _)| id)
 }
 
 fn node(spec: &OperatorSpec, described: &Described) -> OperatorNode {
@@ -118,7 +117,20 @@ fn check_keyed(spec: &OperatorSpec, node: Option<&OperatorNode>) -> Result<(), P
     let needs = node.is_some_and(|node| node.descriptor.is_keyed());
     if needs && !spec.keyed {
         let text = format!("operator `{}` keeps state per key: say `key_by: key`", spec.id);
-        return Err(Problem::new(&spec.id, text));
+        return Err(Problem::new(&spec.place(), text));
+    }
+    Ok(())
+}
+
+/// Outputs may be left unread, but an operator of which nobody reads anything was forgotten somewhere.
+fn check_read(spec: &OperatorSpec, node: &OperatorNode) -> Result<(), Problem> {
+    if !node.outputs.is_empty() && node.outputs.iter().all(Vec::is_empty) {
+        let outputs = node.descriptor.outputs.join(", ");
+        let text = format!(
+            "nobody reads operator `{}` (it has the outputs: {outputs}): name it in the `inputs` of an operator or a sink, or remove it",
+            spec.id
+        );
+        return Err(Problem::new(&spec.place(), text));
     }
     Ok(())
 }
@@ -132,6 +144,7 @@ fn connect(
     operators: &mut [OperatorNode],
     from: &str,
     target: Target,
+    place: &Place,
 ) -> Result<(), Problem> {
     if let Some(source) = sources.iter_mut().find(|source| source.id == from) {
         source.targets.push(target);
@@ -139,10 +152,8 @@ fn connect(
     }
     let (id, output) = from.split_once('.').map_or((from, None), |(id, output)| (id, Some(output)));
     let Some(node) = operators.iter_mut().find(|node| node.id == id) else {
-        return Err(Problem::new(
-            from,
-            format!("`{from}` is no source and no operator; a source has one output, without a name"),
-        ));
+        let text = format!("`{from}` is no source and no operator; a source has one output, without a name");
+        return Err(Problem::new(place, text));
     };
     let names = &node.descriptor.outputs;
     let port = match output {
@@ -150,7 +161,10 @@ fn connect(
         Some(output) => names.iter().position(|name| name == output).ok_or_else(|| {
             let hint = nearest(output, names.iter().map(String::as_str));
             let hint = hint.map(|name| format!("; did you mean `{id}.{name}`?")).unwrap_or_default();
-            Problem::new(from, format!("operator `{id}` has no output `{output}` (it has: {}){hint}", names.join(", ")))
+            Problem::new(
+                place,
+                format!("operator `{id}` has no output `{output}` (it has: {}){hint}", names.join(", ")),
+            )
         })?,
     };
     match node.outputs.get_mut(port) {
@@ -158,7 +172,7 @@ fn connect(
             targets.push(target);
             Ok(())
         }
-        None => Err(Problem::new(from, format!("operator `{id}` has no outputs"))),
+        None => Err(Problem::new(place, format!("operator `{id}` has no outputs"))),
     }
 }
 
@@ -209,12 +223,16 @@ mod tests {
 
     #[test]
     fn circles_missing_outputs_and_state_without_a_key_are_refused() {
-        let circle = resolved("  a: { module: m, inputs: [b] }\n  b: { module: m, inputs: [a] }\n", "a");
+        let circle = resolved("  a: { module: m, inputs: [b, in] }\n  b: { module: m, inputs: [a] }\n", "a");
         assert!(topological(&circle.operators).is_err_and(|problem| problem.text.contains("circle: a, b")));
         let missing = resolved("  a: { module: m, inputs: [in] }\n", "a.rets");
         let problem = plan(&missing, &[0], &[described(0)]).unwrap_err();
         assert!(problem.text.contains("did you mean `a.rest`?"), "{}", problem.text);
         let unkeyed = resolved("  a: { module: m, inputs: [in] }\n", "a");
         assert!(plan(&unkeyed, &[0], &[described(1)]).is_err_and(|problem| problem.text.contains("key_by: key")));
+        let unread = resolved("  a: { module: m, inputs: [in] }\n", "in");
+        let problem = plan(&unread, &[0], &[described(0)]).unwrap_err();
+        assert!(problem.text.starts_with("nobody reads operator `a`"), "{}", problem.text);
+        assert_eq!(problem.place, Place::at("operators").field("a"));
     }
 }

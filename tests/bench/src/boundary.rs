@@ -10,7 +10,7 @@ use millstream_model::record::{Origin, RecordBatch};
 
 use crate::operators::{Place, Work, node, operator};
 use crate::stream::{Chance, write_key};
-use crate::usage::thread_cpu_ns;
+use crate::usage::thread_cpu;
 
 /// Calls per look at the clock.
 const ROUND: usize = 64;
@@ -33,13 +33,13 @@ pub fn identity_ns(place: Place, rows: usize, records: usize) -> Result<f64> {
     let mut best = f64::INFINITY;
     let rounds = (records / rows / ROUND).max(4);
     for round in 0..rounds {
-        let before = thread_cpu_ns()?;
+        let before = thread_cpu();
         for batch in batches.iter().cycle().take(ROUND) {
             if let Attempt::Failed(error) = task.attempt(0, batch, Mark::default(), false) {
                 bail!("identity failed: {error}");
             }
         }
-        let ns = (thread_cpu_ns()? - before) as f64 / (ROUND * rows) as f64;
+        let ns = thread_cpu().saturating_sub(before).as_nanos() as f64 / (ROUND * rows) as f64;
         // The first rounds warm caches up.
         if round >= rounds / 4 {
             best = best.min(ns);

@@ -90,7 +90,7 @@ pub fn run_job(job: &Job) -> Result<Taken> {
     if end != RunEnd::Finished {
         bail!("the run ended otherwise than it should: {end:?}");
     }
-    let (began, ended) = (began.get().context("nothing was measured")?, Usage::own()?);
+    let (began, ended) = (began.get().context("nothing was measured")?, Usage::own());
     Ok(Taken {
         records: job.stream.records,
         cpu_s: ended.cpu_s_since(&began),

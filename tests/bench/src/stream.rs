@@ -47,7 +47,7 @@ impl Began {
     }
 
     fn now(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Usage::own().ok();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Usage::own());
     }
 }
 

@@ -1,8 +1,9 @@
+#![expect(unsafe_code, reason = "clocks of processes and threads have no safe wrapper in the standard library")]
 //! What a process takes of its machine, as Linux counts it.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 /// Time on a processor and memory of a process, at a moment.
 #[derive(Debug, Clone, Copy)]
@@ -21,17 +22,18 @@ impl Usage {
     pub fn of(process: u32) -> Result<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).context("the process is gone")?;
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        if fields.trim_start().starts_with('Z') {
+            bail!("the process has ended");
+        }
         // Fields 14 and 15 of proc(5), in hundredths of a second.
         let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap_or(0));
         Ok(Self { at: Instant::now(), cpu: Duration::from_millis(10 * ticks.sum::<u64>()) })
     }
 
     /// Of this process.
-    ///
-    /// # Errors
-    /// Where there is no `/proc`.
-    pub fn own() -> Result<Self> {
-        Self::of(std::process::id())
+    #[must_use]
+    pub fn own() -> Self {
+        Self { at: Instant::now(), cpu: clock(libc::CLOCK_PROCESS_CPUTIME_ID) }
     }
 
     /// Time on a processor since an earlier moment, in seconds.
@@ -47,13 +49,17 @@ impl Usage {
     }
 }
 
-/// Time the calling thread has spent on a processor, in nanoseconds.
-///
-/// # Errors
-/// Where there is no `/proc`.
-pub fn thread_cpu_ns() -> Result<u64> {
-    let spent = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    Ok(spent.split_ascii_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0))
+/// Time the calling thread has spent on a processor.
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn clock(id: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes the time it is given a place for, or nothing.
+    unsafe { libc::clock_gettime(id, &mut time) };
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Most memory a process ever had, in MiB.

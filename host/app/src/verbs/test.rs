@@ -1,6 +1,6 @@
 use crate::cli::{Format, Test};
 use crate::compose::{self, Loaded};
-use crate::config::{PipelineFile, Problem, Resolved, nearest, raw};
+use crate::config::{PipelineFile, Place, Problem, Resolved, nearest, raw};
 use crate::error::{Failure, Outcome};
 use crate::in_memory::{List, ListSink, ListSource, Pair};
 use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
@@ -37,12 +37,10 @@ pub(crate) fn test(arguments: &Test) -> Outcome<()> {
     resolved.workers = 1;
     let problem = |problem| Failure::config(file.show(&problem));
     if file.tests().is_empty() {
-        return Err(problem(Problem {
-            text: "there is nothing under `tests:` to run; docs/pipeline-file.md shows how to write one".to_owned(),
-            about: None,
-        }));
+        let text = "there is nothing under `tests:` to run; docs/pipeline-file.md shows how to write one";
+        return Err(problem(Problem::new(&Place::at("tests"), text)));
     }
-    file.tests().iter().try_for_each(|test| check(test, &resolved).map_err(problem))?;
+    file.tests().iter().enumerate().try_for_each(|(at, test)| check(test, at, &resolved).map_err(problem))?;
     let loaded = compose::load(&file, &resolved)?;
     let mut verdicts = Vec::new();
     for test in file.tests() {
@@ -63,16 +61,19 @@ pub(crate) fn test(arguments: &Test) -> Outcome<()> {
 }
 
 /// Refuses what names no source or sink.
-fn check(test: &raw::Test, resolved: &Resolved) -> Result<(), Problem> {
+fn check(test: &raw::Test, at: usize, resolved: &Resolved) -> Result<(), Problem> {
     let sources: Vec<&str> = resolved.sources.iter().map(|source| source.id.as_str()).collect();
     let sinks: Vec<&str> = resolved.sinks.iter().map(|sink| sink.id.as_str()).collect();
-    let named = test.inputs.keys().map(|id| (id, "source", &sources));
-    for (id, kind, known) in named.chain(test.outputs.keys().map(|id| (id, "sink", &sinks))) {
+    let place = Place::at("tests").item(at);
+    let named = test.inputs.keys().map(|id| (id, "source", &sources, place.field("inputs")));
+    for (id, kind, known, place) in
+        named.chain(test.outputs.keys().map(|id| (id, "sink", &sinks, place.field("outputs"))))
+    {
         if !known.contains(&id.as_str()) {
             let hint = nearest(id, known.iter().copied()).map(|name| format!("; did you mean `{name}`?"));
             let text =
                 format!("test `{}` names {kind} `{id}`, and there is none{}", test.name, hint.unwrap_or_default());
-            return Err(Problem::new(id, text));
+            return Err(Problem::new(&place.field(id), text));
         }
     }
     Ok(())

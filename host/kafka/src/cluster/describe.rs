@@ -66,7 +66,7 @@ unsafe fn description_of(event: *mut sys::rd_kafka_event_t) -> Option<Descriptio
         }
         let id = sys::rd_kafka_TopicDescription_topic_id(*described);
         let text = if id.is_null() { std::ptr::null() } else { sys::rd_kafka_Uuid_base64str(id) };
-        let id = if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
+        let id = if text.is_null() { String::new() } else { as_kafka_shows(&CStr::from_ptr(text).to_string_lossy()) };
         let mut count = 0;
         let operations = sys::rd_kafka_TopicDescription_authorized_operations(*described, &mut count);
         let operations = match operations.is_null() || count == 0 {
@@ -74,5 +74,20 @@ unsafe fn description_of(event: *mut sys::rd_kafka_event_t) -> Option<Descriptio
             false => std::slice::from_raw_parts(operations, count).to_vec(),
         };
         Some(Description { id, operations })
+    }
+}
+
+/// An id of librdkafka, which uses the plain base 64, in the URL-safe one that Kafka's own tools show (`org.apache.kafka.common.Uuid`).
+fn as_kafka_shows(id: &str) -> String {
+    id.replace('+', "-").replace('/', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_kafka_shows;
+
+    #[test]
+    fn an_id_is_written_as_kafka_s_tools_write_it() {
+        assert_eq!(as_kafka_shows("91efI2zG+HaR9/vihpb1PA"), "91efI2zG-HaR9_vihpb1PA");
     }
 }

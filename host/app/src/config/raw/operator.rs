@@ -1,0 +1,85 @@
+use super::Scalar;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// An operator.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Operator {
+    /// The Wasm module: a path, or `name@version` or a digest from the plugin store.
+    pub(crate) module: String,
+    /// Which operator of the module, if it has several.
+    pub(crate) operator: Option<String>,
+    /// What it reads: ids of sources and operators, `operator.output` for one of several outputs.
+    pub(crate) inputs: Vec<String>,
+    /// `key`: each key goes to one instance. Implied by state.
+    pub(crate) key_by: Option<KeyBy>,
+    /// Its configuration.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) config: Option<serde_json::Value>,
+    /// What it may use.
+    #[serde(default)]
+    pub(crate) limits: Limits,
+    /// What happens to records it cannot process.
+    pub(crate) on_error: Option<OnError>,
+    /// How often a call that asks for it is repeated.
+    pub(crate) retries: Option<u32>,
+    /// What happens to records without a key.
+    pub(crate) null_key: Option<NullKey>,
+}
+
+/// What a record is assigned to an instance by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum KeyBy {
+    /// The record's key.
+    Key,
+}
+
+/// What happens to a record that an operator cannot process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnError {
+    /// It goes to `dead_letters`.
+    DeadLetter,
+    /// It is counted and dropped.
+    Skip,
+    /// The pipeline stops at the last commit.
+    Stop,
+}
+
+/// What happens to a record without a key at a keyed operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NullKey {
+    /// It is refused: see `on_error`.
+    Reject,
+    /// It is counted and dropped.
+    Drop,
+    /// Its key is taken as empty.
+    Empty,
+}
+
+/// What an operator may use.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Memory of an instance.
+    pub(crate) memory: Option<Scalar>,
+    /// Time of a call.
+    pub(crate) batch_time: Option<Scalar>,
+    /// What each record adds to it.
+    pub(crate) record_time: Option<Scalar>,
+    /// Length of a key.
+    pub(crate) key: Option<Scalar>,
+    /// Length of an emitted value.
+    pub(crate) value: Option<Scalar>,
+    /// Length of a value in state.
+    pub(crate) state_value: Option<Scalar>,
+    /// Records that one may emit.
+    pub(crate) outputs_per_record: Option<u32>,
+    /// Bytes that a call may emit.
+    pub(crate) output_bytes: Option<Scalar>,
+    /// Lines per second.
+    pub(crate) log_lines: Option<u32>,
+}

@@ -1,0 +1,110 @@
+//! Numbers, sizes and times, with their bounds.
+
+use crate::config::raw::{self, Scalar};
+use crate::config::{Place, Problem, units};
+use millstream_model::limits::BatchLimits;
+use millstream_model::plan::CommitSettings;
+use std::path::{Path, PathBuf};
+
+/// The least that RocksDB and the caches can work with.
+const STATE_MEMORY_BYTES_MIN: u64 = 16 << 20;
+
+/// When checkpoints are taken, and where they are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckpointSpec {
+    pub(crate) interval_ms: Option<u64>,
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) keep: usize,
+}
+
+pub(super) fn checkpoint(raw: &raw::Checkpoint, folder: &Path) -> Result<CheckpointSpec, Problem> {
+    let place = Place::at("checkpoint");
+    let interval = raw.interval.as_ref().map(|value| time_ms(&place.field("interval"), Some(value), 0));
+    let interval_ms = interval.transpose()?;
+    if interval_ms == Some(0) {
+        return Err(Problem::new(&place.field("interval"), "`checkpoint.interval` is at least 1ms"));
+    }
+    let keep = positive(&place.field("keep"), raw.keep.map(|keep| keep as u64), 3)?;
+    Ok(CheckpointSpec {
+        interval_ms,
+        dir: raw.dir.as_ref().map(|dir| folder.join(dir)),
+        keep: usize::try_from(keep).unwrap_or(usize::MAX),
+    })
+}
+
+pub(super) fn commit(raw: &raw::Commit) -> Result<CommitSettings, Problem> {
+    let usual = CommitSettings::default();
+    let place = Place::at("commit");
+    let (interval, timeout) = (place.field("interval"), place.field("transaction_timeout"));
+    let settings = CommitSettings {
+        interval_ms: time_ms(&interval, raw.interval.as_ref(), usual.interval_ms)?,
+        output_bytes_max: size(&place.field("output_bytes"), raw.output_bytes.as_ref(), usual.output_bytes_max)?,
+        transaction_timeout_ms: time_ms(&timeout, raw.transaction_timeout.as_ref(), usual.transaction_timeout_ms)?,
+    };
+    if settings.interval_ms == 0 {
+        return Err(Problem::new(&interval, "`commit.interval` is at least 1ms"));
+    }
+    if settings.transaction_timeout_ms < 1_000 {
+        return Err(Problem::new(&timeout, "`commit.transaction_timeout` is at least 1s"));
+    }
+    Ok(settings)
+}
+
+pub(super) fn batch(raw: &raw::Batch) -> Result<BatchLimits, Problem> {
+    let usual = BatchLimits::default();
+    let place = Place::at("batch");
+    let (records, bytes) = (place.field("records"), place.field("bytes"));
+    let bytes_max = size(&bytes, raw.bytes.as_ref(), usual.bytes_max as u64)?;
+    let limits = BatchLimits {
+        rows_max: raw.records.unwrap_or(usual.rows_max),
+        bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+    };
+    if !(1..=65_536).contains(&limits.rows_max) {
+        return Err(Problem::new(&records, format!("`batch.records: {}` is not between 1 and 65536", limits.rows_max)));
+    }
+    if limits.bytes_max == 0 {
+        return Err(Problem::new(&bytes, "`batch.bytes` is at least 1"));
+    }
+    Ok(limits)
+}
+
+pub(super) fn workers(raw: Option<u32>) -> Result<u32, Problem> {
+    match raw.unwrap_or(1) {
+        workers @ 1..=128 => Ok(workers),
+        workers => Err(Problem::new(
+            &Place::at("workers"),
+            format!("`workers: {workers}` is not between 1 and 128, the number of key groups"),
+        )),
+    }
+}
+
+pub(super) fn state_memory_bytes(raw: &raw::State) -> Result<u64, Problem> {
+    let place = Place::at("state").field("memory");
+    match size(&place, raw.memory.as_ref(), 256 << 20)? {
+        memory if memory < STATE_MEMORY_BYTES_MIN => Err(Problem::new(&place, "`state.memory` is at least 16MiB")),
+        memory => Ok(memory),
+    }
+}
+
+/// A length of time, in milliseconds.
+pub(super) fn time_ms(place: &Place, value: Option<&Scalar>, usual: u64) -> Result<u64, Problem> {
+    value.map_or(Ok(usual), |value| time_us(place, Some(value), 0).map(|us| us / 1_000))
+}
+
+/// A length of time, in microseconds.
+pub(super) fn time_us(place: &Place, value: Option<&Scalar>, usual: u64) -> Result<u64, Problem> {
+    value.map_or(Ok(usual), |value| units::time_us(value).map_err(|text| Problem::new(place, text)))
+}
+
+/// A number of bytes.
+pub(super) fn size(place: &Place, value: Option<&Scalar>, usual: u64) -> Result<u64, Problem> {
+    value.map_or(Ok(usual), |value| units::bytes(value).map_err(|text| Problem::new(place, text)))
+}
+
+/// A number that is not 0.
+pub(super) fn positive<T: PartialEq + From<u8>>(place: &Place, value: Option<T>, usual: T) -> Result<T, Problem> {
+    match value {
+        Some(value) if value == T::from(0) => Err(Problem::new(place, format!("`{}` is at least 1", place.name()))),
+        value => Ok(value.unwrap_or(usual)),
+    }
+}
