@@ -130,7 +130,27 @@ impl Consumer {
     pub(crate) fn assign(&self, offsets: impl IntoIterator<Item = (i32, i64, i32)>) -> Result<(), String> {
         let list = PartitionList::with_epochs(&self.topic, offsets).ok_or("out of memory")?;
         // SAFETY: client and list live.
-        check(unsafe { sys::rd_kafka_assign(self.client.as_ptr(), list.as_ptr()) })
+        check(unsafe { sys::rd_kafka_assign(self.client.as_ptr(), list.as_ptr()) })?;
+        self.settle()
+    }
+
+    /// Waits until the fetchers of the assignment before have stopped. librdkafka (2.12, `rdkafka_assignment.c`) aborts the process when an assignment
+    /// changes, or the consumer is closed, while they are still stopping. Its main thread takes requests and answers in order: when it answered one
+    /// question it has told the fetchers to stop, and when it answered the next it has seen that they did.
+    fn settle(&self) -> Result<(), String> {
+        for _ in 0..2 {
+            let mut list = std::ptr::null_mut();
+            // SAFETY: the client lives; the list is ours if there is one.
+            let code = unsafe {
+                let code = sys::rd_kafka_assignment(self.client.as_ptr(), &mut list);
+                if !list.is_null() {
+                    sys::rd_kafka_topic_partition_list_destroy(list);
+                }
+                code
+            };
+            check(code)?;
+        }
+        Ok(())
     }
 
     /// Waits up to `wait_ms` for the first of at most `max` events, and shows what there is.

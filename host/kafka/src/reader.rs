@@ -105,7 +105,7 @@ pub(crate) fn read_topic_from(
         if moved.elapsed() > PATIENCE {
             let (partition, high) = open.first_key_value().map_or((0, 0), |(partition, high)| (*partition, *high));
             let stable = stable.get(&partition).copied().unwrap_or(-1);
-            return Err(failed(held_open(partition, stable, high, trouble.as_deref())));
+            return Err(failed(held_open((topic, partition), stable, high, trouble.as_deref())));
         }
     }
     Ok(begins)
@@ -133,10 +133,10 @@ fn watcher(properties: &Properties, until: Until) -> Result<Client, LogError> {
     Ok(Client::new(&properties, ClientKind::Consumer)?)
 }
 
-fn held_open(partition: i32, stable: i64, high: i64, trouble: Option<&str>) -> String {
+fn held_open((topic, partition): (&str, i32), stable: i64, high: i64, trouble: Option<&str>) -> String {
     format!(
         "partition {partition} stands at offset {stable} and ends at {high}{}: a transaction holds it open; \
-         `kafka-transactions.sh find-hanging` names its producer",
+         `kafka-transactions.sh describe-producers --topic {topic} --partition {partition}` names its producer",
         trouble.map(|text| format!(" ({text})")).unwrap_or_default()
     )
 }

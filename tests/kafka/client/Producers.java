@@ -108,7 +108,7 @@ final class Producers {
         config.put("acks", "all");
         if (transactionalId != null) {
             config.put("transactional.id", transactionalId);
-            config.put("transaction.timeout.ms", 60_000);
+            config.put("transaction.timeout.ms", 180_000);
         }
         return new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer());
     }
