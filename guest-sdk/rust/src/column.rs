@@ -36,7 +36,11 @@ impl Column {
 
     pub(crate) fn push(&mut self, value: Option<&[u8]>) {
         match value {
-            Some(value) => self.bytes.extend_from_slice(value),
+            Some(value) => match <&[u8; 8]>::try_from(value) {
+                // A counter, what many values are: a copy of fixed length is a store, one of unknown length a call out of the sandbox.
+                Ok(number) => self.bytes.extend_from_slice(number),
+                Err(_) => self.bytes.extend_from_slice(value),
+            },
             None => self.absent.push(self.ends.len() as u32),
         }
         self.close();

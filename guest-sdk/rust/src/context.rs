@@ -54,7 +54,7 @@ impl Context<'_> {
         let Some(output) = work.outputs.get_mut(to.0 as usize) else {
             return;
         };
-        match output.emit_display(record.call, record.row, &value) {
+        match output.emit_display(record.call, record.row, value) {
             Ok(full) => work.full |= full,
             Err(_) => drop(work.fault.get_or_insert(reject("a value to emit cannot be formatted"))),
         }

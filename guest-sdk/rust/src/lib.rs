@@ -15,6 +15,7 @@ mod output;
 mod record;
 mod run;
 mod setup;
+mod text;
 mod value;
 
 pub use codec::{Codec, Json, Postcard};

@@ -4,6 +4,7 @@ use crate::{
     column::{Column, HeaderColumn},
     host::{Emission, Host, Platform},
     record::Call,
+    text,
 };
 use std::fmt::{self, Display};
 
@@ -111,10 +112,10 @@ impl OutputBuffer {
     }
 
     /// Emits the text of a value, written straight into the column.
-    pub(crate) fn emit_display(&mut self, call: &Call, parent: u32, value: &dyn Display) -> Result<bool, fmt::Error> {
+    pub(crate) fn emit_display(&mut self, call: &Call, parent: u32, value: impl Display) -> Result<bool, fmt::Error> {
         self.keep_key(call, parent);
         let column = self.values.open(keep_value, call, &self.parents);
-        let written = fmt::write(&mut Text(&mut column.bytes), format_args!("{value}"));
+        let written = text::append(&mut column.bytes, value);
         column.close();
         let full = self.end_plain(call, parent);
         written.map(|()| full)
@@ -221,15 +222,5 @@ impl OutputBuffer {
         self.timestamps_ms.column.clear();
         self.headers.column.clear();
         (self.keys.keep, self.values.keep, self.timestamps_ms.keep, self.headers.keep) = (None, None, None, None);
-    }
-}
-
-/// Bytes that take text.
-struct Text<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for Text<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
     }
 }

@@ -17,7 +17,6 @@ use millstream_model::descriptor::Descriptor;
 use millstream_model::record::{Origin, RecordBatch};
 use millstream_wasm::Module;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use support::{ENGINE, config, module};
@@ -135,7 +134,7 @@ impl NativeCount {
         for (row, &key_row) in call.key_rows.iter().enumerate() {
             let count = self.counts.get_mut(key_row as usize).unwrap();
             *count += 1;
-            self.emitted.push_with(|to| write!(to, "{count}").unwrap());
+            self.emitted.push_with(|to| to.extend_from_slice(itoa::Buffer::new().format(*count).as_bytes()));
             self.rows.push(row as u32);
         }
         self.state.clear();
