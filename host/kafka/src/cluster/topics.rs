@@ -14,9 +14,9 @@ const COMMITS_KEPT_MS: i64 = 7 * 24 * 3_600 * 1_000;
 /// How long the changelog keeps the news that a cell was removed, in milliseconds; the store relies on half of it.
 const REMOVALS_KEPT_MS: i64 = 24 * 3_600 * 1_000;
 
-/// Of a new topic, how often it is looked for, and how long in between, in milliseconds.
-const APPEAR_TRIES: u32 = 200;
-const APPEAR_WAIT_MS: u64 = 50;
+/// Of a topic just made or deleted, how often it is looked for, and how long in between, in milliseconds.
+const SETTLE_TRIES: u32 = 200;
+const SETTLE_WAIT_MS: u64 = 50;
 
 /// A topic of Millstream's own.
 struct Internal {
@@ -79,14 +79,18 @@ impl KafkaCluster {
             Some(Err((_, code))) => return Err(failed(format!("cannot be made: {code}"))),
             None => return Err(failed("cannot be made: the brokers did not answer".to_owned())),
         }
-        // A new topic is not known to every broker at once.
-        for _ in 0..APPEAR_TRIES {
-            if self.has_topic(name) {
-                return Ok(());
+        if self.is_settled(name, true) { Ok(()) } else { Err(failed("was made and does not appear".to_owned())) }
+    }
+
+    /// Waits until brokers say of a topic that it is there, or is not: what was done is not known to every one of them at once.
+    fn is_settled(&self, name: &str, is_there: bool) -> bool {
+        (0..SETTLE_TRIES).any(|_| {
+            let is_settled = self.has_topic(name) == is_there;
+            if !is_settled {
+                std::thread::sleep(Duration::from_millis(SETTLE_WAIT_MS));
             }
-            std::thread::sleep(Duration::from_millis(APPEAR_WAIT_MS));
-        }
-        Err(failed("was made and does not appear".to_owned()))
+            is_settled
+        })
     }
 
     fn check_internal(&self, topic: &Internal) -> Result<(), KafkaError> {
@@ -114,7 +118,7 @@ impl KafkaCluster {
     /// Deletes topics that are there.
     ///
     /// # Errors
-    /// When one cannot be deleted.
+    /// When one cannot be deleted, or does not go.
     pub fn delete_topics(&self, names: &[&str]) -> Result<(), KafkaError> {
         let present: Vec<&str> = names.iter().copied().filter(|name| self.has_topic(name)).collect();
         if present.is_empty() {
@@ -130,7 +134,13 @@ impl KafkaCluster {
                 });
             }
         }
-        Ok(())
+        // Whoever makes one anew would take the old one for it.
+        match present.into_iter().find(|name| !self.is_settled(name, false)) {
+            Some(name) => {
+                Err(KafkaError::Topic { topic: name.to_owned(), reason: "was deleted and does not go".to_owned() })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Where each partition of a topic ends.
