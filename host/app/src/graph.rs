@@ -193,8 +193,13 @@ mod tests {
     }
 
     fn described(states: usize) -> Described {
-        let state =
-            StateDescriptor { name: "s".to_owned(), kind: StateKind::Value, version: 1, reads_versions: vec![] };
+        let state = StateDescriptor {
+            name: "s".to_owned(),
+            kind: StateKind::Value,
+            version: 1,
+            reads_versions: vec![],
+            migrates_versions: vec![],
+        };
         Described {
             digest: Digest::default(),
             name: "op".to_owned(),

@@ -102,6 +102,7 @@ impl Count {
             kind: StateKind::Value,
             version: 1,
             reads_versions: Vec::new(),
+            migrates_versions: Vec::new(),
         };
         let column = StateColumn { descriptor, space: CellSpace { operator: 1, state: 0 } };
         let call = Call { state: KeyedState::new(vec![column], Arc::new(Empty)), ..Call::default() };

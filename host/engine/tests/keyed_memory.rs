@@ -40,7 +40,13 @@ impl StateBackend for Empty {
 }
 
 fn column(kind: StateKind, state: u8) -> StateColumn {
-    let descriptor = StateDescriptor { name: format!("s{state}"), kind, version: 1, reads_versions: Vec::new() };
+    let descriptor = StateDescriptor {
+        name: format!("s{state}"),
+        kind,
+        version: 1,
+        reads_versions: Vec::new(),
+        migrates_versions: Vec::new(),
+    };
     StateColumn { descriptor, space: CellSpace { operator: 1, state } }
 }
 

@@ -86,6 +86,16 @@ impl Catalog {
         }
         Some(entry)
     }
+
+    /// Takes over what another catalog of the same lineage has beyond this one.
+    pub fn extend(&mut self, other: &Self) {
+        for (id, theirs) in &other.operators {
+            let ours = self.operators.entry(id.clone()).or_insert_with(|| theirs.clone());
+            for (state, number) in &theirs.states {
+                ours.states.entry(state.clone()).or_insert(*number);
+            }
+        }
+    }
 }
 
 /// `open`: a process has taken the pipeline.
@@ -169,6 +179,10 @@ pub struct CommitRecord {
     pub gaps: Vec<Gap>,
     /// Whether every source has come to its end.
     pub finished: bool,
+    /// Numbers of operators and states. A swap may add states, so every commit carries them; empty in commits of format 1.
+    pub catalog: Catalog,
+    /// Versions of stored values that may lie about beside the one that is written: by operator id, by name of the state.
+    pub older_versions: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
 }
 
 /// Anything that lies in a commits partition.

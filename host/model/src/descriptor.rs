@@ -30,6 +30,8 @@ pub struct StateDescriptor {
     pub version: u32,
     /// Other versions whose bytes this operator reads as they are.
     pub reads_versions: Vec<u32>,
+    /// Versions that the operator rewrites to `version` when asked (`migration.migrate`); none of them in `reads_versions`.
+    pub migrates_versions: Vec<u32>,
 }
 
 /// An operator as configured: its ports and states, in the order calls refer to them.

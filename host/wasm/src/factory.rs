@@ -143,6 +143,7 @@ fn declared(module: &Module, declared: &Declared) -> Result<Descriptor, String> 
         kind: StateKind::Map,
         version: declared.state_version,
         reads_versions: Vec::new(),
+        migrates_versions: Vec::new(),
     };
     Ok(Descriptor {
         inputs: declared.inputs.iter().map(|name| InputDescriptor { name: name.clone() }).collect(),

@@ -1,4 +1,6 @@
 //! Bytes of commit records: a version byte, then postcard.
+//!
+//! Version 2 ends a `commit` with the catalog and the older versions of states; `open` and `begin` are as in version 1.
 
 use crate::ports::CommitsKey;
 use millstream_model::commit::{BeginRecord, CommitRecord, CommitsEntry, OpenRecord};
@@ -6,7 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version written; every older one must stay readable.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// What a `commit` of version 1 lacks at its end: two maps, each empty.
+const LACKING_IN_1: [u8; 2] = [0, 0];
 
 /// Why bytes are no commit record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,10 +54,13 @@ fn decode<T: DeserializeOwned>(key: CommitsKey, bytes: &[u8]) -> Result<T, Codec
     let Some((&version, rest)) = bytes.split_first() else {
         return Err(CodecError::Broken { key, reason: "it is empty".to_owned() });
     };
-    if version != VERSION {
-        return Err(CodecError::Version { key, version });
-    }
-    postcard::from_bytes(rest).map_err(|error| CodecError::Broken { key, reason: error.to_string() })
+    let read = match version {
+        VERSION => postcard::from_bytes(rest),
+        1 if key == name(CommitsKey::Commit) => postcard::from_bytes(&[rest, &LACKING_IN_1].concat()),
+        1 => postcard::from_bytes(rest),
+        _ => return Err(CodecError::Version { key, version }),
+    };
+    read.map_err(|error| CodecError::Broken { key, reason: error.to_string() })
 }
 
 /// The bytes of an `open` record.
@@ -105,7 +113,9 @@ pub fn decode_open(bytes: &[u8]) -> Result<OpenRecord, CodecError> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use millstream_model::commit::Catalog;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn records_come_back() {
@@ -113,6 +123,22 @@ mod tests {
         assert_eq!(decode_commit(&encode_commit(&record)).unwrap(), record);
         let entry = decode_entry(CommitsKey::Commit, &encode_commit(&record)).unwrap();
         assert_eq!(entry, CommitsEntry::Commit(record));
+    }
+
+    /// A commit as version 1 wrote it: of partition 0 of source `in` up to offset 9, by operator `op`.
+    #[rustfmt::skip]
+    const COMMIT_OF_1: [u8; 81] = [
+        1, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 2, 3, 0, 10, 1, 2, 105, 110, 0, 8, 18, 2, 1, 154, 1, 0,
+        1, 2, 111, 112, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+        1, 1, 0, 1, 1, 115, 1, 0, 0, 0, 0, 0, 0,
+    ];
+
+    #[test]
+    fn commits_of_version_1_are_read() {
+        let record = decode_commit(&COMMIT_OF_1).unwrap();
+        assert_eq!(record.positions.iter().map(|position| position.next).collect::<Vec<_>>(), [9]);
+        assert_eq!(record.operators.iter().map(|operator| operator.id.as_str()).collect::<Vec<_>>(), ["op"]);
+        assert_eq!((record.catalog, record.older_versions), (Catalog::default(), BTreeMap::new()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::decide;
 use super::sums::{sum_changes, sum_outputs};
 use super::{CommitPorts, CommitterSettings, EpochEnd, EpochLost, Identity, SinkPort, Stop};
 use crate::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, Meta, TransactionLog};
-use millstream_model::commit::{BeginRecord, CommitRecord, OutputTotal, PartitionPosition};
+use millstream_model::commit::{BeginRecord, Catalog, CatalogEntry, CommitRecord, OutputTotal, PartitionPosition};
 use millstream_model::ids::{EpochNumber, Incarnation, Lineage, SinkIndex, Token};
 use millstream_model::record::RecordBatch;
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ pub struct Committer {
     pub(super) settings: CommitterSettings,
     pub(super) lineage: Lineage,
     pub(super) incarnation: Incarnation,
+    /// Numbers of operators and states; a swap adds to it before its first commit.
+    pub(super) catalog: Catalog,
     pub(super) applied: Option<CommitRecord>,
     pub(super) open: Transaction,
     /// When the last commit was, on the monotonic clock.
@@ -65,6 +67,7 @@ impl Committer {
             settings,
             lineage,
             incarnation,
+            catalog: Catalog::default(),
             applied,
             committed_ms,
             resolves: 0,
@@ -76,6 +79,12 @@ impl Committer {
     #[must_use]
     pub fn applied(&self) -> Option<&CommitRecord> {
         self.applied.as_ref()
+    }
+
+    /// Gives numbers to states that an operator has from the next commit on; `None` when the numbers are used up. A number given to an epoch that is
+    /// lost stays given: nothing is stored under it.
+    pub fn enter_states(&mut self, operator: &str, states: &[&str]) -> Option<CatalogEntry> {
+        self.catalog.enter(operator, states).cloned()
     }
 
     /// Writes outputs of the open epoch.
@@ -231,6 +240,8 @@ impl Committer {
             changes_checksum: end.changes.iter().fold(0, |sum, changes| sum.wrapping_add(sum_changes(changes))),
             gaps: end.gaps,
             finished: end.finished,
+            catalog: self.catalog.clone(),
+            older_versions: end.older_versions,
         };
         Ok((record, end.changes))
     }

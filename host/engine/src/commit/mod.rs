@@ -126,6 +126,8 @@ pub struct EpochEnd {
     pub gaps: Vec<Gap>,
     /// Whether every source has come to its end.
     pub finished: bool,
+    /// Versions of stored values beside the one that is written: by operator id, by name of the state.
+    pub older_versions: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
     /// Whether somebody waits for this commit.
     pub force: bool,
 }

@@ -56,6 +56,7 @@ pub(super) fn seed(committer: &mut Committer, checkpoint: CommitRecord) -> Resul
             operators: checkpoint.operators.clone(),
             changes: all_cells(state.as_ref())?,
             finished: checkpoint.finished,
+            older_versions: checkpoint.older_versions.clone(),
             force: true,
             ..EpochEnd::default()
         };

@@ -23,6 +23,7 @@ impl Committer {
         let owner = (open.lineage, open.incarnation);
         let mut committer = Self::new(ports, identity, settings, owner, newest);
         committer.open.needs_init = needs_init;
+        committer.catalog.clone_from(&open.catalog);
         let restored_cells = committer.bring_up(begin, store.applied)?;
         let has_log = committer.ports.log.is_some();
         committer.ports.state.write(&[], &[(Meta::Open, Some(&bytes))], !has_log)?;

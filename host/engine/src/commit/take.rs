@@ -79,11 +79,15 @@ fn decide(
     (state, clock): (&dyn StateBackend, &dyn Clock),
 ) -> Result<(Begin, OpenRecord), Stop> {
     let begin = decide::at_start(identity, found, store, clock.now_ms())?;
-    let checkpointed = match begin {
-        Begin::Seed => checkpoint_catalog(state)?,
-        _ => None,
+    let (opened, committed) = match begin {
+        Begin::Seed => (checkpoint_catalog(state)?, store.applied.as_ref()),
+        _ => (found.open.as_ref().map(|open| open.catalog.clone()), found.commit.as_ref()),
     };
-    let open = make_open(identity, found.open.as_ref(), checkpointed, clock.now_ms())?;
+    let mut catalog = opened.unwrap_or_default();
+    if let Some(commit) = committed {
+        catalog.extend(&commit.catalog);
+    }
+    let open = make_open(identity, found.open.as_ref(), catalog, clock.now_ms())?;
     Ok((begin, open))
 }
 
@@ -129,10 +133,9 @@ fn checkpoint_catalog(state: &dyn StateBackend) -> Result<Option<Catalog>, Stop>
 fn make_open(
     identity: &Identity,
     before: Option<&OpenRecord>,
-    checkpointed: Option<Catalog>,
+    mut catalog: Catalog,
     started_ms: i64,
 ) -> Result<OpenRecord, Stop> {
-    let mut catalog = checkpointed.or_else(|| before.map(|before| before.catalog.clone())).unwrap_or_default();
     for (operator, states) in &identity.operators {
         let states: Vec<&str> = states.iter().map(String::as_str).collect();
         if catalog.enter(operator, &states).is_none() {

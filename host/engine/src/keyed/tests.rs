@@ -33,6 +33,7 @@ fn columns() -> Vec<StateColumn> {
             kind,
             version: VERSION,
             reads_versions: vec![READABLE_VERSION],
+            migrates_versions: Vec::new(),
         },
         space: CellSpace { operator: 9, state: at as u8 + 20 },
     };

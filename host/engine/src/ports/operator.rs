@@ -1,4 +1,5 @@
 use crate::call::Call;
+use millstream_model::column::BytesColumn;
 use millstream_model::descriptor::Descriptor;
 use millstream_model::ids::Digest;
 
@@ -13,6 +14,18 @@ pub trait Operator: Send {
     /// # Errors
     /// See [`CallError`]; the variant says what the engine does next.
     fn process(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>);
+
+    /// Rewrites values, or values of map entries, that version `from_version` of a state wrote: row `i` of the result replaces row `i`, absent removes
+    /// it. Asked for the versions in the state's `migrates_versions` only.
+    ///
+    /// # Errors
+    /// As [`Operator::process`]; [`CallError::Reject`] names rows that keep their old bytes.
+    fn migrate(&mut self, state: u32, from_version: u32, values: &BytesColumn) -> Result<BytesColumn, CallError> {
+        Err(CallError::Host(format!(
+            "{} value(s) of version {from_version} in state {state}: the operator migrates none",
+            values.len()
+        )))
+    }
 }
 
 /// Makes instances of one configured operator: a compiled module, its name and its configuration. Shared by all workers.

@@ -6,7 +6,7 @@ use crate::worker::{Command, Part, Report, Shared, WorkerError};
 use millstream_model::commit::{CommitRecord, OperatorCommit};
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError};
@@ -212,6 +212,7 @@ impl Coordinator {
             changes: Vec::new(),
             gaps: Vec::new(),
             finished,
+            older_versions: BTreeMap::new(),
             force: self.epoch.is_last || !self.savepoints.is_empty(),
         };
         for part in parts {

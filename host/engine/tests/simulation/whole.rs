@@ -146,8 +146,13 @@ fn plan(chance: &mut Chance) -> Plan {
 }
 
 fn descriptor() -> Descriptor {
-    let state =
-        StateDescriptor { name: "sum".to_owned(), kind: StateKind::Value, version: 1, reads_versions: Vec::new() };
+    let state = StateDescriptor {
+        name: "sum".to_owned(),
+        kind: StateKind::Value,
+        version: 1,
+        reads_versions: Vec::new(),
+        migrates_versions: Vec::new(),
+    };
     Descriptor {
         inputs: vec![InputDescriptor { name: "in".to_owned() }],
         outputs: SINKS.map(str::to_owned).to_vec(),

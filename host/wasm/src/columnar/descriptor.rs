@@ -51,7 +51,7 @@ impl StateOut {
             return Err(format!("the state `{name}` lists its own version {} among those it also reads", self.version));
         }
         let Self { name, version, reads_versions, .. } = self;
-        Ok(StateDescriptor { name, kind: StateKind::Value, version, reads_versions })
+        Ok(StateDescriptor { name, kind: StateKind::Value, version, reads_versions, migrates_versions: Vec::new() })
     }
 }
 
