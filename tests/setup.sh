@@ -33,8 +33,8 @@ packages() {
   has setpriv || wanted+=(util-linux)
   has javac || wanted+=(default-jdk-headless)
   has mvn || wanted+=(maven)
-  # bindgen loads libclang at build time; any version will do.
-  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || installed libclang-dev || wanted+=(libclang-dev)
+  # bindgen loads libclang at build time; any version will do. Its C++ sibling, libclang-cpp, will not.
+  compgen -G '/usr/lib/llvm-*/lib/libclang[.-][0-9s]*' >/dev/null || installed libclang-dev || wanted+=(libclang-dev)
   [ -e /usr/include/openssl/ssl.h ] || wanted+=(libssl-dev)
   [ -e /usr/include/zlib.h ] || wanted+=(zlib1g-dev)
   # Rust comes from rustup, which newer Debian releases package.
