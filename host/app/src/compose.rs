@@ -144,8 +144,10 @@ pub(crate) fn compose(
         Some(properties) if outside.cluster.is_some() => crate::history::changelog_number(properties, &resolved.id)?,
         _ => 0,
     };
+    let mut base_age_ms_max = CommitterSettings::default().base_age_ms_max;
     if let Some(cluster) = &outside.cluster {
-        cluster.ensure_internal_topics(&resolved.id, changelog).map_err(Failure::config)?;
+        let removals_kept_ms = cluster.ensure_internal_topics(&resolved.id, changelog).map_err(Failure::config)?;
+        base_age_ms_max = removals_kept_ms / 2;
     }
     let identity = identity(resolved, loaded, outside, changelog)?;
     let place = match &resolved.checkpoint.dir {
@@ -176,6 +178,7 @@ pub(crate) fn compose(
     let settings = CommitterSettings {
         transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
         from_checkpoint: options.from_checkpoint.is_some(),
+        base_age_ms_max,
         ..CommitterSettings::default()
     };
     Ok(Composed { ports, identity, settings })

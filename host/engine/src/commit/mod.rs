@@ -84,13 +84,20 @@ pub struct CommitterSettings {
     pub transaction_timeout_ms: u64,
     /// Whether the store was filled from a checkpoint just now.
     pub from_checkpoint: bool,
+    /// How old a store may be, in milliseconds, for the changelog to be laid over it: half the time for which the changelog tells of removed cells.
+    pub base_age_ms_max: u64,
     /// Resolves in a row, without a commit, after which the pipeline stops.
     pub resolves_max: u32,
 }
 
 impl Default for CommitterSettings {
     fn default() -> Self {
-        Self { transaction_timeout_ms: 15_000, from_checkpoint: false, resolves_max: 10 }
+        Self {
+            transaction_timeout_ms: 15_000,
+            from_checkpoint: false,
+            base_age_ms_max: 12 * 3_600 * 1_000,
+            resolves_max: 10,
+        }
     }
 }
 

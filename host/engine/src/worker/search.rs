@@ -1,4 +1,5 @@
 use super::{Worker, WorkerError};
+use crate::planted::Bug;
 use crate::ports::CallError;
 use crate::task::{Attempt, Step, next_step};
 use millstream_model::record::RecordBatch;
@@ -49,7 +50,7 @@ impl Worker {
             if !error.names_its_rows() {
                 let rows = portion.batch.len();
                 self.intake.shrink(rows);
-                if rows > 1 && !self.touched {
+                if rows > 1 && !self.touched && !Bug::WholeBatches.is_planted() {
                     self.retreat = true;
                     return Ok(());
                 }

@@ -35,11 +35,12 @@ impl KafkaCluster {
         self.create(name, partitions, &[])
     }
 
-    /// Makes the pipeline's own topics, unless they are there, and checks that they are as they must be.
+    /// Makes the pipeline's own topics, unless they are there, and checks that they are as they must be. Gives the time, in milliseconds, for which the changelog
+    /// tells of removed cells.
     ///
     /// # Errors
     /// When one cannot be made, or somebody has changed it.
-    pub fn ensure_internal_topics(&self, id: &str, changelog: u32) -> Result<(), KafkaError> {
+    pub fn ensure_internal_topics(&self, id: &str, changelog: u32) -> Result<u64, KafkaError> {
         let commits =
             Internal { name: commits_topic(id), partitions: 1, at_least: ("min.compaction.lag.ms", COMMITS_KEPT_MS) };
         let changes = Internal {
@@ -47,12 +48,13 @@ impl KafkaCluster {
             partitions: CHANGELOG_PARTITIONS as i32,
             at_least: ("delete.retention.ms", REMOVALS_KEPT_MS),
         };
+        let mut removals_kept_ms = REMOVALS_KEPT_MS;
         for topic in [commits, changes] {
             let (name, value) = topic.at_least;
             self.create(&topic.name, topic.partitions, &[("cleanup.policy", "compact"), (name, &value.to_string())])?;
-            self.check_internal(&topic)?;
+            removals_kept_ms = self.check_internal(&topic)?;
         }
-        Ok(())
+        Ok(removals_kept_ms.unsigned_abs())
     }
 
     fn create(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> Result<(), KafkaError> {
@@ -93,7 +95,8 @@ impl KafkaCluster {
         })
     }
 
-    fn check_internal(&self, topic: &Internal) -> Result<(), KafkaError> {
+    /// Gives the value of the setting that must be at least something.
+    fn check_internal(&self, topic: &Internal) -> Result<i64, KafkaError> {
         let failed = |reason: String| KafkaError::Topic { topic: topic.name.clone(), reason };
         let found = self.topic(&topic.name)?.partitions;
         if found != topic.partitions {
@@ -109,10 +112,11 @@ impl KafkaCluster {
             )));
         }
         let (name, least) = topic.at_least;
-        if let Some(value) = settings.number(name).filter(|value| *value < least) {
+        let value = settings.number(name).unwrap_or(least);
+        if value < least {
             tracing::warn!(topic = topic.name, "`{name}` is {value} and was made {least}: somebody lowered it");
         }
-        Ok(())
+        Ok(value)
     }
 
     /// Deletes topics that are there.

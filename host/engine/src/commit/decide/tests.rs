@@ -49,10 +49,16 @@ fn identity() -> Identity {
     }
 }
 
-fn start(log: Option<CommitRecord>, store: Option<CommitRecord>, is_from_checkpoint: bool) -> Result<Begin, Stop> {
+const BASE_AGE_MS_MAX: i64 = 50_000;
+
+fn store(applied: Option<CommitRecord>) -> StoreFacts {
+    StoreFacts { applied, base_age_ms_max: BASE_AGE_MS_MAX.unsigned_abs(), ..StoreFacts::default() }
+}
+
+fn start(log: Option<CommitRecord>, applied: Option<CommitRecord>, is_from_checkpoint: bool) -> Result<Begin, Stop> {
     let begin = log.as_ref().map(|commit| BeginRecord { token: commit.token });
     let found = Found { open: Some(open(1)), begin, commit: log };
-    let store = StoreFacts { applied: store, is_restoring: false, is_from_checkpoint };
+    let store = StoreFacts { is_from_checkpoint, ..store(applied) };
     at_start(&identity(), &found, &store, 2_000)
 }
 
@@ -71,7 +77,7 @@ fn a_start_goes_on_where_log_and_store_are() {
 fn a_store_too_old_is_no_base_and_a_restore_cut_off_is_made_again() {
     let found = Found { commit: Some(commit(1, 3)), begin: Some(BeginRecord { token: token(1, 3) }), open: None };
     let start = |store: &StoreFacts, now_ms| at_start(&identity(), &found, store, now_ms);
-    let store = StoreFacts { applied: Some(commit(1, 2)), ..StoreFacts::default() };
+    let store = store(Some(commit(1, 2)));
     assert_eq!(start(&store, 1_000 + BASE_AGE_MS_MAX), Ok(Begin::RestoreEmpty));
     let cut_off = StoreFacts { is_restoring: true, ..store };
     assert_eq!(start(&cut_off, 2_000), Ok(Begin::RestoreForward));
@@ -85,7 +91,7 @@ fn a_store_too_old_is_no_base_and_a_restore_cut_off_is_made_again() {
 #[test]
 fn a_seed_that_was_cut_off_behind_its_first_commit_is_restored_from_there() {
     let found = Found { commit: Some(commit(1, 1)), begin: Some(BeginRecord { token: token(1, 1) }), open: None };
-    let store = StoreFacts { applied: Some(commit(7, 40)), is_restoring: true, is_from_checkpoint: false };
+    let store = StoreFacts { is_restoring: true, ..store(Some(commit(7, 40))) };
     assert_eq!(at_start(&identity(), &found, &store, 2_000), Ok(Begin::RestoreEmpty));
     let store = StoreFacts { is_restoring: false, ..store };
     assert!(matches!(at_start(&identity(), &found, &store, 2_000), Err(Stop::Tokens { .. })));
