@@ -17,6 +17,7 @@ use crate::run::board::Board;
 use crate::task::{Task, Verdicts};
 use cut::Cut;
 use intake::Intake;
+use millstream_model::commit::CommitRecord;
 use millstream_model::ids::{PartitionIndex, SourceIndex};
 use millstream_model::plan::Plan;
 use millstream_model::record::RecordBatch;
@@ -77,6 +78,8 @@ pub struct Worker {
     /// Whether the delivery in hand is to be repeated in small pieces.
     retreat: bool,
     committed_told_ms: u64,
+    /// The newest commit, if the sources have not been told.
+    untold: Option<Arc<CommitRecord>>,
 }
 
 /// What a worker is made of.
@@ -117,6 +120,7 @@ impl Worker {
             touched: false,
             retreat: false,
             committed_told_ms: 0,
+            untold: None,
             shared: parts.shared,
         }
     }
