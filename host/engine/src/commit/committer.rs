@@ -1,6 +1,7 @@
 use super::codec::{encode_begin, encode_commit};
 use super::cut::{CutEpoch, is_worth_a_commit};
 use super::decide;
+use super::seed::Seeded;
 use super::sums::{sum_changes, sum_outputs};
 use super::{CommitPorts, CommitterSettings, EpochEnd, EpochLost, Identity, SinkPort, Stop};
 use crate::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, Meta, TransactionLog};
@@ -37,6 +38,8 @@ pub(super) struct Transaction {
     /// Connections lost when it began.
     connections_lost: u64,
     outputs: Vec<OutputTotal>,
+    /// Cells that are in the changelog already: of the checkpoint that the history begins with.
+    pub(super) seeded: Seeded,
     /// The commit record produced for it, and the changes to apply.
     pub(super) decided: Option<(CommitRecord, Vec<ChangeSet>)>,
     pub(super) may_be_fenced: bool,
@@ -228,6 +231,7 @@ impl Committer {
                 total.checksum = total.checksum.wrapping_add(epoch.checksum);
             }
         }
+        let seeded = self.open.seeded;
         let record = CommitRecord {
             token: self.next_token(),
             previous: before.map(|before| before.token),
@@ -236,8 +240,11 @@ impl Committer {
             operators: end.operators,
             file_lengths,
             output_totals,
-            changes: end.changes.iter().map(|changes| changes.len() as u64).sum(),
-            changes_checksum: end.changes.iter().fold(0, |sum, changes| sum.wrapping_add(sum_changes(changes))),
+            changes: end.changes.iter().fold(seeded.cells, |cells, changes| cells + changes.len() as u64),
+            changes_checksum: end
+                .changes
+                .iter()
+                .fold(seeded.checksum, |sum, changes| sum.wrapping_add(sum_changes(changes))),
             gaps: end.gaps,
             finished: end.finished,
             catalog: self.catalog.clone(),

@@ -7,10 +7,6 @@ use millstream_model::ids::{Incarnation, Lineage, Token};
 /// Function and number of key groups, as `open` records say it.
 pub(super) const KEY_GROUPS: &str = "murmur2/128";
 
-/// A store older than this is no base for a restore: tombstones it has not seen may be gone from the changelog. Half the changelog's
-/// `delete.retention.ms`, in milliseconds.
-const BASE_AGE_MS_MAX: i64 = 12 * 3_600 * 1_000;
-
 /// The newest record of each key in a commits partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
@@ -59,8 +55,27 @@ fn text(token: Option<Token>) -> String {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct StoreFacts {
     pub(super) applied: Option<CommitRecord>,
+    /// The run that wrote it last, or took the checkpoint it was filled from.
+    pub(super) open: Option<OpenRecord>,
     pub(super) is_restoring: bool,
     pub(super) is_from_checkpoint: bool,
+}
+
+/// What time means for a store that is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ages {
+    /// Now, in milliseconds since 1970.
+    pub(super) now_ms: i64,
+    /// How long the changelog keeps the news that a cell was removed, in milliseconds.
+    pub(super) removals_kept_ms: i64,
+}
+
+impl Ages {
+    /// Whether a store of `then_ms` has seen every removal that may be gone from the changelog. Half of the time is left for clocks, and for the restore.
+    fn are_removals_known_since(self, then_ms: i64, newest_ms: i64) -> bool {
+        // The newest commit is a clock, too, and may be ahead of this machine's.
+        self.now_ms.max(newest_ms).saturating_sub(then_ms) < self.removals_kept_ms / 2
+    }
 }
 
 /// How to begin.
@@ -79,7 +94,7 @@ pub(super) enum Begin {
 }
 
 /// Decides how to begin with what the log and the store hold.
-pub(super) fn at_start(identity: &Identity, found: &Found, store: &StoreFacts, now_ms: i64) -> Result<Begin, Stop> {
+pub(super) fn at_start(identity: &Identity, found: &Found, store: &StoreFacts, ages: Ages) -> Result<Begin, Stop> {
     found.check_whole()?;
     let log = found.commit.as_ref().map(|commit| commit.token);
     let applied = store.applied.as_ref().map(|commit| commit.token);
@@ -96,7 +111,10 @@ pub(super) fn at_start(identity: &Identity, found: &Found, store: &StoreFacts, n
         (Some(log), Some(applied)) => (log, applied),
         (Some(_), None) => return Ok(Begin::RestoreEmpty),
         (None, None) => return Ok(Begin::Fresh),
-        (None, Some(_)) if store.is_from_checkpoint => return Ok(Begin::Seed),
+        (None, Some(_)) if store.is_from_checkpoint => {
+            check_checkpoint(identity, store)?;
+            return Ok(Begin::Seed);
+        }
         (None, Some(_)) => {
             return Err(tokens(
                 "the state directory holds commits and the log none",
@@ -126,49 +144,90 @@ pub(super) fn at_start(identity: &Identity, found: &Found, store: &StoreFacts, n
             nothing was changed: `millstream reset` begins anew from a position you choose";
         return Err(tokens("the state directory is ahead of the log", advice.to_owned()));
     }
-    let age_ms = store.applied.as_ref().map_or(0, |applied| now_ms.saturating_sub(applied.committed_ms));
+    let committed_ms = |commit: &Option<CommitRecord>| commit.as_ref().map_or(0, |commit| commit.committed_ms);
     // Half a restore over a base is a base still: what it wrote, the next one writes again.
-    Ok(if age_ms < BASE_AGE_MS_MAX { Begin::RestoreForward } else { Begin::RestoreEmpty })
+    let is_base = ages.are_removals_known_since(committed_ms(&store.applied), committed_ms(&found.commit));
+    Ok(if is_base { Begin::RestoreForward } else { Begin::RestoreEmpty })
 }
 
 /// Checks that the pipeline still reads what its history is about.
 fn check_identity(identity: &Identity, open: &OpenRecord) -> Result<(), Stop> {
     let id = &identity.id;
-    if open.cluster_id != identity.cluster_id {
-        return Err(Stop::Config(format!(
+    let is_other_cluster = open.cluster_id != identity.cluster_id;
+    match difference(identity, open, is_other_cluster) {
+        None => Ok(()),
+        Some(Difference::Cluster) => Err(Stop::Config(format!(
             "pipeline `{id}` ran against Kafka cluster `{}` and this is cluster `{}`: positions do not carry over; check `kafka.brokers`, or `millstream reset {id}`",
             open.cluster_id, identity.cluster_id
-        )));
-    }
-    if open.key_groups != KEY_GROUPS {
-        return Err(Stop::Config(format!(
+        ))),
+        Some(Difference::Layout) => Err(Stop::Config(format!(
             "the state of pipeline `{id}` is laid out as {}, this Millstream lays it out as {KEY_GROUPS}: use the version that wrote it",
             open.key_groups
-        )));
+        ))),
+        Some(Difference::Source { id: source, problem }) => Err(Stop::Config(format!(
+            "source `{source}` {problem}: give the source another id, or begin anew with `millstream reset {id}`"
+        ))),
     }
-    for (source, now) in &identity.topics {
-        let Some(then) = open.topics.get(source) else { continue };
+}
+
+/// Checks that positions of a checkpoint mean the same records to this pipeline.
+fn check_checkpoint(identity: &Identity, store: &StoreFacts) -> Result<(), Stop> {
+    let Some(open) = &store.open else {
+        return Err(Stop::Config(
+            "the checkpoint does not say which topics its positions are about, so it cannot be begun with: use another one"
+                .to_owned(),
+        ));
+    };
+    // Positions in files are the same wherever outputs go.
+    let has_topics = identity.topics.keys().filter_map(|source| open.topics.get(source)).any(|then| !then.id.is_empty());
+    let is_other_cluster = has_topics && open.cluster_id != identity.cluster_id;
+    match difference(identity, open, is_other_cluster) {
+        None => Ok(()),
+        Some(Difference::Cluster) => Err(Stop::Config(format!(
+            "the checkpoint was taken on Kafka cluster `{}` and this is {}: its positions mean other records here; check `kafka.brokers`",
+            open.cluster_id,
+            if identity.cluster_id.is_empty() { "none".to_owned() } else { format!("cluster `{}`", identity.cluster_id) },
+        ))),
+        Some(Difference::Layout) => Err(Stop::Config(format!(
+            "the checkpoint's state is laid out as {}, this Millstream lays it out as {KEY_GROUPS}: use the version that took it",
+            open.key_groups
+        ))),
+        Some(Difference::Source { id: source, problem }) => Err(Stop::Config(format!(
+            "the checkpoint does not fit: source `{source}` {problem}: give the source another id, with which it begins at its `start`, or use another checkpoint"
+        ))),
+    }
+}
+
+/// Why positions do not carry over.
+enum Difference {
+    Cluster,
+    Layout,
+    Source { id: String, problem: String },
+}
+
+fn difference(identity: &Identity, open: &OpenRecord, is_other_cluster: bool) -> Option<Difference> {
+    if is_other_cluster {
+        return Some(Difference::Cluster);
+    }
+    if open.key_groups != KEY_GROUPS {
+        return Some(Difference::Layout);
+    }
+    identity.topics.iter().find_map(|(source, now)| {
+        let then = open.topics.get(source)?;
         let problem = if then.name != now.name {
-            format!(
-                "read `{}` and is to read `{}` now; positions do not carry over: give the source another id",
-                then.name, now.name
-            )
+            format!("read `{}` and is to read `{}` now; positions do not carry over", then.name, now.name)
         } else if !then.id.is_empty() && !now.id.is_empty() && then.id != now.id {
             format!(
-                "reads topic `{}`, which was deleted and created again (topic id {} became {}), so positions mean other records: give the source another id",
+                "reads topic `{}`, which was deleted and created again (topic id {} became {}), so positions mean other records",
                 now.name, then.id, now.id
             )
         } else if now.partitions < then.partitions {
-            format!(
-                "reads `{}`, which had {} partitions and has {} now: give the source another id",
-                now.name, then.partitions, now.partitions
-            )
+            format!("reads `{}`, which had {} partitions and has {} now", now.name, then.partitions, now.partitions)
         } else {
-            continue;
+            return None;
         };
-        return Err(Stop::Config(format!("source `{source}` {problem}, or begin anew with `millstream reset {id}`")));
-    }
-    Ok(())
+        Some(Difference::Source { id: source.clone(), problem })
+    })
 }
 
 /// Who resolves, and what was under way.
@@ -216,6 +275,32 @@ pub(super) fn check_owner(found: &Found, lineage: Lineage, incarnation: Incarnat
         }
         _ => Ok(()),
     }
+}
+
+/// Checks what somebody sees who only reads: nobody has taken the pipeline, and a commit that was acknowledged long ago is visible.
+pub(super) fn at_audit(
+    found: &Found,
+    (lineage, incarnation): (Lineage, Incarnation),
+    overdue: Option<Token>,
+) -> Result<(), Stop> {
+    check_owner(found, lineage, incarnation)?;
+    let seen = found.commit.as_ref().map(|commit| commit.token);
+    match overdue {
+        Some(overdue) if !is_visible(overdue, seen) => Err(Stop::Tokens {
+            what: "a commit that the brokers acknowledged is not visible to readers",
+            log: text(seen),
+            store: overdue.to_string(),
+            advice: "does a transaction of another program hold the commits topic open, or have brokers lost what they had? \
+                `millstream verify` tells more; start again to go on from what is visible"
+                .to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a commit is among those that are seen, the newest of which is `seen`.
+pub(super) fn is_visible(commit: Token, seen: Option<Token>) -> bool {
+    seen.is_some_and(|seen| seen.lineage == commit.lineage && seen.epoch >= commit.epoch)
 }
 
 /// Joins the positions of an epoch to those of the commit before. A source never goes back but to the positions of a commit.

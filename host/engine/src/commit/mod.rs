@@ -12,12 +12,14 @@ mod decide;
 mod history;
 mod resolve;
 mod restore;
+mod seed;
 mod start;
 mod stop;
 mod sums;
 mod take;
 pub mod verify;
 
+pub use audit::{Acknowledged, Auditor};
 pub use committer::Committer;
 pub use decide::Found;
 pub use history::NewHistory;
@@ -86,11 +88,25 @@ pub struct CommitterSettings {
     pub from_checkpoint: bool,
     /// Resolves in a row, without a commit, after which the pipeline stops.
     pub resolves_max: u32,
+    /// How long the changelog keeps the news that a cell was removed, in milliseconds: its `delete.retention.ms`. A store older than half of that is no base for
+    /// what the changelog holds.
+    pub removals_kept_ms: i64,
+    /// The largest cell that the changelog takes, in bytes of key and value.
+    pub cell_bytes_max: usize,
+    /// Bytes of cells in one transaction while a history is begun with the state of a checkpoint.
+    pub seed_bytes_max: usize,
 }
 
 impl Default for CommitterSettings {
     fn default() -> Self {
-        Self { transaction_timeout_ms: 15_000, from_checkpoint: false, resolves_max: 10 }
+        Self {
+            transaction_timeout_ms: 15_000,
+            from_checkpoint: false,
+            resolves_max: 10,
+            removals_kept_ms: 24 * 3_600 * 1_000,
+            cell_bytes_max: usize::MAX,
+            seed_bytes_max: 16 << 20,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-use super::codec::{decode_commit, encode_open};
+use super::codec::{decode_commit, decode_open, encode_open};
 use super::decide::{Begin, StoreFacts};
 use super::take::{Taken, take};
-use super::{CommitPorts, Committer, CommitterSettings, Identity, Started, Stop, restore};
+use super::{CommitPorts, Committer, CommitterSettings, Identity, Started, Stop, restore, seed};
 use crate::ports::{Meta, StateBackend};
 use millstream_model::commit::CommitRecord;
 
@@ -17,7 +17,7 @@ impl Committer {
         settings: CommitterSettings,
     ) -> Result<(Self, Started), Stop> {
         let store = store_facts(ports.state.as_ref(), settings.from_checkpoint)?;
-        let Taken { found, begin, open, needs_init } = take(&mut ports, &identity, &store)?;
+        let Taken { found, begin, open, needs_init } = take(&mut ports, &identity, &store, settings.removals_kept_ms)?;
         let bytes = encode_open(&open);
         let newest = if begin == Begin::Seed { None } else { found.commit };
         let owner = (open.lineage, open.incarnation);
@@ -42,20 +42,13 @@ impl Committer {
     }
 
     /// Brings the store to the newest commit.
-    fn bring_up(&mut self, begin: Begin, seed: Option<CommitRecord>) -> Result<u64, Stop> {
-        match begin {
-            Begin::Resume => Ok(0),
-            Begin::Fresh => {
-                self.ports.state.clear()?;
-                Ok(0)
-            }
-            Begin::Seed => {
-                if let Some(seed) = seed {
-                    restore::seed(self, seed)?;
-                }
-                Ok(0)
-            }
-            Begin::RestoreForward | Begin::RestoreEmpty => restore::from_changelog(self, begin == Begin::RestoreEmpty),
+    fn bring_up(&mut self, begin: Begin, checkpoint: Option<CommitRecord>) -> Result<u64, Stop> {
+        match (begin, checkpoint) {
+            (Begin::Resume, _) => Ok(0),
+            (Begin::Fresh, _) | (Begin::Seed, None) => seed::fresh(self).map(|()| 0),
+            (Begin::Seed, Some(checkpoint)) => seed::from_checkpoint(self, checkpoint).map(|()| 0),
+            (Begin::RestoreForward, _) => restore::from_changelog(self, false),
+            (Begin::RestoreEmpty, _) => restore::from_changelog(self, true),
         }
     }
 }
@@ -64,6 +57,7 @@ fn store_facts(state: &dyn StateBackend, is_from_checkpoint: bool) -> Result<Sto
     let applied = state.meta(Meta::Applied)?;
     Ok(StoreFacts {
         applied: applied.map(|bytes| decode_commit(&bytes)).transpose()?,
+        open: state.meta(Meta::Open)?.map(|bytes| decode_open(&bytes)).transpose()?,
         is_restoring: state.meta(Meta::Restoring)?.is_some(),
         is_from_checkpoint,
     })

@@ -33,6 +33,8 @@ fn roll_back(coordinator: &mut Coordinator, record: Option<CommitRecord>) -> Res
     let positions = record.map(|record| record.positions).unwrap_or_default();
     coordinator.tell_all(&Command::Reset(Arc::from(positions)));
     wait_for_all(coordinator, |report| matches!(report, Report::Ready))?;
+    // What is too large now was not when it was checked: the same again would be lost the same way.
+    coordinator.sizes.refresh();
     let shared = &coordinator.shared;
     shared.output_bytes.store(0, Ordering::Relaxed);
     shared.board.update(|status| status.rollbacks += 1);

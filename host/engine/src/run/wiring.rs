@@ -1,6 +1,6 @@
 use super::RunError;
 use super::board::Board;
-use crate::call::CallRules;
+use crate::call::{CallRules, SizeLimits};
 use crate::exchange::Exchange;
 use crate::keyed::{KeyedState, StateColumn};
 use crate::ports::{Clock, OperatorFactory, Source, StateBackend};
@@ -16,13 +16,14 @@ pub(super) fn share(
     plan: &Arc<Plan>,
     board: &Arc<Board>,
     clock: &Arc<dyn Clock>,
-    sink_record_bytes_max: Vec<usize>,
+    (sizes, topics): (&Arc<SizeLimits>, Vec<String>),
 ) -> Arc<Shared> {
     Arc::new(Shared {
         plan: Arc::clone(plan),
         board: Arc::clone(board),
         clock: Arc::clone(clock),
-        sink_record_bytes_max,
+        sizes: Arc::clone(sizes),
+        topics,
         output_bytes: Default::default(),
         dirty_bytes: (0..plan.workers).map(|_| Default::default()).collect(),
         spare: Mutex::default(),
@@ -81,17 +82,18 @@ fn make_task(
     node: &OperatorNode,
     factory: &Arc<dyn OperatorFactory>,
 ) -> Result<Task, RunError> {
-    let largest = |targets: &Vec<Target>| {
+    let sinks = |targets: &Vec<Target>| {
         let sinks = targets.iter().filter_map(|target| match target {
-            Target::Sink(sink) => shared.sink_record_bytes_max.get(sink.at()).copied(),
+            Target::Sink(sink) => Some(*sink),
             Target::Operator { .. } => None,
         });
-        sinks.min().unwrap_or(usize::MAX)
+        sinks.collect()
     };
     let rules = CallRules {
         limits: node.limits.clone(),
         ports: node.descriptor.outputs.clone(),
-        port_record_bytes_max: node.outputs.iter().map(largest).collect(),
+        port_sinks: node.outputs.iter().map(sinks).collect(),
+        sizes: Arc::clone(&shared.sizes),
         inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
     };
     let entry = factories.catalog.operators.get(&node.id);

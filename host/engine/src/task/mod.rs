@@ -6,7 +6,7 @@ mod outputs;
 mod step;
 mod verdicts;
 
-pub use dead_letter::{DeadLetter, Provenance};
+pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
 pub use door::{Door, admit_keys};
 pub use step::{Step, next_step};
 pub use verdicts::{Verdict, Verdicts};
@@ -17,6 +17,15 @@ use crate::ports::{CallError, ChangeSet, OpenError, Operator, OperatorFactory};
 use millstream_model::plan::OperatorNode;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
+
+/// Why a record was refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cause<'a> {
+    /// For a person.
+    pub reason: &'a str,
+    /// What the guest wrote to standard error in the call, if it did not return.
+    pub stderr: &'a str,
+}
 
 /// See the module.
 pub struct Task {
@@ -102,6 +111,11 @@ impl Task {
     fn learn(&mut self, elapsed: std::time::Duration, rows: usize) {
         let record_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX) / rows.max(1) as u64;
         self.record_ns = if self.record_ns == 0 { record_ns } else { (self.record_ns * 7 + record_ns) / 8 };
+    }
+
+    /// What the guest wrote to standard error in the last attempt, if that did not return.
+    pub fn take_last_words(&mut self) -> String {
+        self.operator.take_last_words()
     }
 
     /// The call of the last attempt, to route its outputs; to be given back.

@@ -1,3 +1,4 @@
+use super::Cause;
 use millstream_model::record::{Origin, RecordBatch};
 use std::collections::HashMap;
 
@@ -5,16 +6,22 @@ use std::collections::HashMap;
 /// by its place among the rows of that origin: one source record may have become many.
 #[derive(Debug, Default)]
 pub struct Verdicts {
-    found: HashMap<(u16, Origin, u32), String>,
+    found: HashMap<(u16, Origin, u32), Why>,
+}
+
+#[derive(Debug, Clone)]
+struct Why {
+    reason: String,
+    stderr: String,
 }
 
 /// A row refused before it is called for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict<'a> {
     /// The row.
     pub row: u32,
     /// Why it was refused the first time.
-    pub reason: String,
+    pub cause: Cause<'a>,
 }
 
 /// Verdicts kept; beyond it poison is found anew.
@@ -28,21 +35,22 @@ impl Verdicts {
     }
 
     /// Remembers that an operator refused a row of a batch as it was delivered.
-    pub fn remember(&mut self, operator: u16, batch: &RecordBatch, row: u32, reason: &str) {
+    pub fn remember(&mut self, operator: u16, batch: &RecordBatch, row: u32, cause: Cause<'_>) {
         if self.found.len() < VERDICTS_MAX
             && let Some((origin, ordinal)) = place(batch, row)
         {
-            self.found.insert((operator, origin, ordinal), reason.to_owned());
+            let why = Why { reason: cause.reason.to_owned(), stderr: cause.stderr.to_owned() };
+            self.found.insert((operator, origin, ordinal), why);
         }
     }
 
     /// Rows of a batch as delivered that the operator refused before.
     #[must_use]
-    pub fn known(&self, operator: u16, batch: &RecordBatch) -> Vec<Verdict> {
+    pub fn known(&self, operator: u16, batch: &RecordBatch) -> Vec<Verdict<'_>> {
         let known = |row| {
             let (origin, ordinal) = place(batch, row)?;
-            let reason = self.found.get(&(operator, origin, ordinal))?;
-            Some(Verdict { row, reason: reason.clone() })
+            let Why { reason, stderr } = self.found.get(&(operator, origin, ordinal))?;
+            Some(Verdict { row, cause: Cause { reason, stderr } })
         };
         (0..batch.len() as u32).filter_map(known).collect()
     }
@@ -67,8 +75,9 @@ mod tests {
             batch.push(None, None, 0, Origin { partition: PartitionIndex(0), offset });
         }
         let mut verdicts = Verdicts::default();
-        verdicts.remember(0, &batch, 2, "bad");
-        assert_eq!(verdicts.known(0, &batch), [Verdict { row: 2, reason: "bad".to_owned() }]);
+        let cause = Cause { reason: "bad", stderr: "said so" };
+        verdicts.remember(0, &batch, 2, cause);
+        assert_eq!(verdicts.known(0, &batch), [Verdict { row: 2, cause }]);
         assert_eq!(verdicts.known(1, &batch), []);
     }
 }

@@ -10,7 +10,7 @@ mod search;
 
 pub use protocol::{Command, Part, Report, WorkerError};
 
-use crate::call::Mark;
+use crate::call::{Mark, SizeLimits};
 use crate::exchange::Exchange;
 use crate::ports::{Clock, Source};
 use crate::run::board::Board;
@@ -40,8 +40,10 @@ pub struct Shared {
     pub board: Arc<Board>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Largest record each sink takes, in bytes.
-    pub sink_record_bytes_max: Vec<usize>,
+    /// The largest records that sinks and changelog take.
+    pub sizes: Arc<SizeLimits>,
+    /// The topic that each source reads, in the order of the plan; empty for those that read none.
+    pub topics: Vec<String>,
     /// Bytes of outputs on their way to the committer.
     pub output_bytes: AtomicU64,
     /// Bytes of state changed in the open epoch, nearly.

@@ -1,9 +1,9 @@
 use super::search::Portion;
 use super::{Worker, WorkerError};
-use crate::task::{DeadLetter, Provenance, admit_keys};
+use crate::task::{Cause, DeadLetter, LETTER_BYTES_MIN, Provenance, admit_keys};
+use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::plan::ErrorPolicy;
 use millstream_model::record::RecordBatch;
-use std::borrow::Cow;
 use std::sync::{Arc, PoisonError};
 
 impl Worker {
@@ -21,14 +21,17 @@ impl Worker {
         for &row in &door.dropped {
             keep_out(row);
         }
-        let known = self.verdicts.known(at as u16, &whole.batch);
-        let refused = door.refused.iter().map(|refused| (refused.row, &refused.reason));
-        let refused: Vec<_> = refused.chain(known.iter().map(|known| (known.row, &known.reason))).collect();
-        for (row, reason) in refused {
-            if keep_out(row) {
-                self.refuse(at, &whole.batch, row, reason)?;
-            }
-        }
+        // Taken out while records are refused; nothing is found meanwhile.
+        let verdicts = std::mem::take(&mut self.verdicts);
+        let known = verdicts.known(at as u16, &whole.batch);
+        let at_door = door.refused.iter().map(|refused| (refused.row, Cause { reason: &refused.reason, stderr: "" }));
+        let mut refused = at_door.chain(known.iter().map(|known| (known.row, known.cause)));
+        let done = refused.try_for_each(|(row, cause)| match keep_out(row) {
+            true => self.refuse(at, &whole.batch, row, cause),
+            false => Ok(()),
+        });
+        self.verdicts = verdicts;
+        done?;
         if let Some(counters) = shared.board.operators.get(at) {
             counters.dropped.add(door.dropped.len() as u64);
         }
@@ -44,7 +47,13 @@ impl Worker {
     }
 
     /// Applies the operator's error policy to a record.
-    pub(super) fn refuse(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: &str) -> Result<(), WorkerError> {
+    pub(super) fn refuse(
+        &mut self,
+        at: usize,
+        batch: &RecordBatch,
+        row: u32,
+        cause: Cause<'_>,
+    ) -> Result<(), WorkerError> {
         let shared = Arc::clone(&self.shared);
         let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
         let counters = shared.board.operators.get(at);
@@ -53,44 +62,109 @@ impl Worker {
         }
         self.touched = true;
         match (node.on_error, shared.plan.dead_letters) {
-            (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, reason.to_owned())),
-            (ErrorPolicy::DeadLetter, Some(sink)) => {
-                let (source, partition, offset) = self.place(batch, row);
-                let provenance =
-                    Provenance { source: &source, partition, offset, operator: &node.id, digest: node.digest };
-                let max = shared.sink_record_bytes_max.get(sink.at()).copied().unwrap_or(usize::MAX);
-                if let Some(letters) = self.outputs.get_mut(sink.at()) {
-                    DeadLetter { batch, row, reason }.append_to(&provenance, max, letters);
-                }
-                self.flush_full(sink.at());
+            (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, cause.reason.to_owned())),
+            (ErrorPolicy::DeadLetter, Some(_)) => {
+                self.write_letter(DeadLetter { batch, row, cause }, Some((&node.id, node.digest)))?;
             }
             (ErrorPolicy::Skip, _) | (ErrorPolicy::DeadLetter, None) => {
                 if let Some(counters) = counters {
                     counters.dropped.add(1);
                 }
-                tracing::debug!(operator = node.id, reason, "record skipped");
+                tracing::debug!(operator = node.id, reason = cause.reason, "record skipped");
             }
         }
         Ok(())
     }
 
-    /// Source id, partition and offset a record comes from.
-    fn place(&self, batch: &RecordBatch, row: u32) -> (Cow<'static, str>, i32, i64) {
-        let origin = batch.origins.get(row as usize).copied().unwrap_or_default();
-        let known = self.shared.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        let place = known.get(&origin.partition).copied();
-        let (source, partition) = match place {
-            Some((source, partition)) => (self.shared.plan.source(source).map(|node| node.id.clone()), partition),
-            None => (None, -1),
+    /// Hands records of a source to a sink, but for those it does not take: no operator was there that could have refused them.
+    pub(super) fn deliver_fitting(&mut self, sink: SinkIndex, batch: &RecordBatch) -> Result<(), WorkerError> {
+        let max = self.shared.sizes.of_sink(sink);
+        let (fitting, too_large): (Vec<u32>, Vec<u32>) =
+            (0..batch.len() as u32).partition(|row| batch.framed_bytes(*row) <= max);
+        if let Some(output) = self.outputs.get_mut(sink.at()) {
+            output.gather(batch, &fitting);
+        }
+        for row in too_large {
+            let id = self.shared.plan.sinks.get(sink.at()).map(|node| node.id.clone()).unwrap_or_default();
+            let reason = format!(
+                "the record has {} bytes, sink `{id}` takes {max} (the topic's `max.message.bytes`)",
+                batch.framed_bytes(row)
+            );
+            if self.shared.plan.dead_letters.is_none() {
+                let reason = format!("{reason}: raise that, or name `dead_letters`");
+                return Err(WorkerError::TooLarge { place: self.shown_place(batch, row), reason });
+            }
+            self.write_letter(DeadLetter { batch, row, cause: Cause { reason: &reason, stderr: "" } }, None)?;
+        }
+        Ok(())
+    }
+
+    fn write_letter(
+        &mut self,
+        letter: DeadLetter<'_>,
+        operator: Option<(&str, Digest)>,
+    ) -> Result<(), WorkerError> {
+        let Some(sink) = self.shared.plan.dead_letters else { return Ok(()) };
+        let place = self.place(letter.batch, letter.row);
+        let provenance = Provenance {
+            source: &place.source,
+            topic: &place.topic,
+            partition: place.partition,
+            offset: place.offset,
+            operator,
         };
-        (source.map_or(Cow::Borrowed("unknown"), Cow::Owned), partition, origin.offset)
+        let max = self.shared.sizes.of_sink(sink);
+        let is_written = self
+            .outputs
+            .get_mut(sink.at())
+            .is_none_or(|letters| letter.append_to(&provenance, max, letters));
+        if !is_written {
+            let reason = format!(
+                "`dead_letters` takes records of {max} bytes (the topic's `max.message.bytes`), and no letter of this one is that small; {LETTER_BYTES_MIN} are enough for any. \
+                 It was refused because: {}",
+                letter.cause.reason
+            );
+            return Err(WorkerError::TooLarge { place: self.shown_place(letter.batch, letter.row), reason });
+        }
+        self.flush_full(sink.at());
+        Ok(())
+    }
+
+    /// Where a record comes from.
+    fn place(&self, batch: &RecordBatch, row: u32) -> RecordPlace {
+        let shared = &self.shared;
+        let origin = batch.origins.get(row as usize).copied().unwrap_or_default();
+        let known = shared.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(&(source, partition)) = known.get(&origin.partition) else {
+            return RecordPlace { source: "unknown".to_owned(), partition: -1, offset: origin.offset, ..RecordPlace::default() };
+        };
+        RecordPlace {
+            source: shared.plan.source(source).map(|node| node.id.clone()).unwrap_or_default(),
+            topic: shared.topics.get(source.at()).cloned().unwrap_or_default(),
+            partition,
+            offset: origin.offset,
+        }
+    }
+
+    fn shown_place(&self, batch: &RecordBatch, row: u32) -> String {
+        let RecordPlace { source, topic, partition, offset } = self.place(batch, row);
+        let topic = if topic.is_empty() { String::new() } else { format!(" (topic `{topic}`)") };
+        format!("source `{source}`{topic}, partition {partition}, offset {offset}")
     }
 
     /// The error that stops the pipeline on behalf of an operator.
     pub(super) fn stopped(&self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
         let operator = self.shared.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
-        let (source, partition, offset) = self.place(batch, row);
-        let place = format!("source `{source}`, partition {partition}, offset {offset}");
-        WorkerError::Stopped { operator, place, reason }
+        WorkerError::Stopped { operator, place: self.shown_place(batch, row), reason }
     }
+}
+
+/// Where a record comes from.
+#[derive(Debug, Default)]
+struct RecordPlace {
+    source: String,
+    /// Empty if the source reads none.
+    topic: String,
+    partition: i32,
+    offset: i64,
 }

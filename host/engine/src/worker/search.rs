@@ -1,6 +1,6 @@
 use super::{Worker, WorkerError};
 use crate::ports::CallError;
-use crate::task::{Attempt, Step, next_step};
+use crate::task::{Attempt, Cause, Step, next_step};
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -89,7 +89,8 @@ impl Worker {
             counters.measure(&call.staged.metrics);
         }
         for rejection in &rejections {
-            self.refuse(at, &portion.batch, rejection.row, &rejection.reason)?;
+            let cause = Cause { reason: &rejection.reason, stderr: "" };
+            self.refuse(at, &portion.batch, rejection.row, cause)?;
         }
         self.route(at, &call)?;
         if let Some(task) = self.tasks.get_mut(at) {
@@ -109,11 +110,16 @@ impl Worker {
     ) -> Result<(), WorkerError> {
         let retries = self.shared.plan.operators.get(at).map_or(0, |node| node.retries);
         let count = portion.batch.len() as u32;
+        let stderr = match self.tasks.get_mut(at) {
+            Some(task) if !error.names_its_rows() => task.take_last_words(),
+            _ => String::new(),
+        };
         match next_step(error, portion.batch.len(), portion.attempts, retries) {
             Step::Refuse(refused) => {
                 for (row, reason) in &refused {
-                    self.verdicts.remember(at as u16, delivered, portion.delivered_row(*row), reason);
-                    self.refuse(at, &portion.batch, *row, reason)?;
+                    let cause = Cause { reason, stderr: &stderr };
+                    self.verdicts.remember(at as u16, delivered, portion.delivered_row(*row), cause);
+                    self.refuse(at, &portion.batch, *row, cause)?;
                 }
                 let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);
                 let left: Vec<u32> = (0..count).filter(is_left).collect();

@@ -3,7 +3,7 @@ use super::*;
 use crate::call::{Call, CallRules, OutputColumns};
 use crate::keyed::KeyedState;
 use crate::ports::{
-    CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, SourceError, SystemClock,
+    CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, RecordSizes, SourceError, SystemClock,
 };
 use millstream_model::commit::PartitionPosition;
 use millstream_model::descriptor::Descriptor;
@@ -146,7 +146,8 @@ fn start(plan: &Arc<Plan>, records: i64, batch_rows: usize, fault: fn(&Call) -> 
         plan: Arc::clone(plan),
         board: Arc::new(Board::new(plan)),
         clock: Arc::new(SystemClock::default()),
-        sink_record_bytes_max: vec![1 << 20; 2],
+        sizes: Arc::new(SizeLimits::new(&RecordSizes { sinks: vec![1 << 20; 2], changelog: usize::MAX })),
+        topics: vec!["numbers-topic".to_owned()],
         output_bytes: AtomicU64::default(),
         dirty_bytes: (0..plan.workers).map(|_| AtomicU64::default()).collect(),
         spare: Mutex::default(),
@@ -158,7 +159,6 @@ fn start(plan: &Arc<Plan>, records: i64, batch_rows: usize, fault: fn(&Call) -> 
     for (at, exchange) in Exchange::connect(plan.workers, stages).into_iter().enumerate() {
         let rules = Arc::new(CallRules {
             ports: vec!["out".to_owned()],
-            port_record_bytes_max: vec![usize::MAX],
             ..CallRules::default()
         });
         let task = |node| Task::new(node, Arc::new(Forward(fault)), Arc::clone(&rules), KeyedState::default()).unwrap();

@@ -5,12 +5,12 @@ use crate::model::{Act, Input, input, step};
 use crate::notes::Notes;
 use crate::process::SOURCE;
 use crate::scenario::Scenario;
-use crate::world::{TIMEOUT_MS, World};
+use crate::world::{SEED_BYTES_MAX, TIMEOUT_MS, World};
 use millstream_engine::call::{Call, OutputColumns};
 use millstream_engine::commit::CommitterSettings;
-use millstream_engine::fakes::{Chance, FakeClock, FakeOperator, FakeSource, Life};
+use millstream_engine::fakes::{Chance, FakeClock, FakeCommitsReader, FakeOperator, FakeSource, Life};
 use millstream_engine::ports::{
-    CallError, CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, Source,
+    CallError, CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, RecordSizes, Source,
 };
 use millstream_engine::run::{Board, Control, RunEnd, RunError, RunPorts, run as run_pipeline};
 use millstream_model::column::BytesColumn;
@@ -80,11 +80,13 @@ fn run_once(world: &World) -> Result<bool, String> {
         commit,
         checkpoints: Box::new(NoCheckpoints),
         clock: Arc::new(world.clock.clone()),
-        sink_record_bytes_max: vec![usize::MAX; SINKS.len()],
+        sizes: Arc::new(RecordSizes::any(SINKS.len())),
+        commits: world.cluster.as_ref().map(|cluster| Box::new(FakeCommitsReader::new(cluster, &life)) as _),
     };
     let settings = CommitterSettings {
         transaction_timeout_ms: TIMEOUT_MS,
         from_checkpoint: world.scenario.is_seeded && !world.has_commit(),
+        seed_bytes_max: SEED_BYTES_MAX,
         ..CommitterSettings::default()
     };
     let control = Control::new(Board::new(&plan));
