@@ -75,13 +75,25 @@ pub fn run(
     settings: CommitterSettings,
     control: &Control,
 ) -> Result<RunEnd, RunError> {
+    let end = run_until_the_end(&plan, ports, identity, settings, control);
+    control.end();
+    control.board().update(|status| status.phase = RunPhase::Ended);
+    end
+}
+
+fn run_until_the_end(
+    plan: &Arc<Plan>,
+    ports: RunPorts,
+    identity: Identity,
+    settings: CommitterSettings,
+    control: &Control,
+) -> Result<RunEnd, RunError> {
     let state = Arc::clone(&ports.commit.state);
     let (committer, started) = Committer::start(ports.commit, identity, settings)?;
     if started.finished {
-        control.board().update(|status| status.phase = RunPhase::Ended);
         return Ok(RunEnd::AlreadyFinished);
     }
-    let shared = wiring::share(&plan, control.board(), &ports.clock, ports.sink_record_bytes_max);
+    let shared = wiring::share(plan, control, &ports.clock, ports.sink_record_bytes_max);
     let factories = wiring::Factories { operators: &ports.operators, state: &state, catalog: &started.catalog };
     let workers = wiring::make_workers(&shared, factories, ports.sources, &started.positions)?;
     let mut threads = Vec::new();
@@ -99,6 +111,5 @@ pub fn run(
         // A panic was caught and reported by the worker itself.
         let _ = thread.join();
     }
-    control.board().update(|status| status.phase = RunPhase::Ended);
     end
 }

@@ -1,5 +1,4 @@
-use super::RunError;
-use super::board::Board;
+use super::{Control, RunError};
 use crate::call::CallRules;
 use crate::exchange::Exchange;
 use crate::keyed::{KeyedState, StateColumn};
@@ -14,13 +13,14 @@ use std::sync::{Arc, Mutex, RwLock};
 
 pub(super) fn share(
     plan: &Arc<Plan>,
-    board: &Arc<Board>,
+    control: &Control,
     clock: &Arc<dyn Clock>,
     sink_record_bytes_max: Vec<usize>,
 ) -> Arc<Shared> {
     Arc::new(Shared {
         plan: Arc::clone(plan),
-        board: Arc::clone(board),
+        board: Arc::clone(control.board()),
+        paused: Arc::clone(control.paused()),
         clock: Arc::clone(clock),
         sink_record_bytes_max,
         output_bytes: Default::default(),

@@ -1,60 +1,62 @@
-//! Which module an operator starts with, when the pipeline file names one and the newest commit another. Pure.
+//! Which version of an operator a start runs, when the pipeline file names one module and the newest commit another. Pure.
 //!
 //! A pipeline file says what is wanted, a commit what ran. They differ after a swap that nobody wrote into the file, and after a change of the file that nobody
 //! has tried yet. What tells the two apart is whether the operator was switched since the file first named its module.
 
+use super::plan::OlderVersions;
 use millstream_model::commit::{CommitRecord, OpenRecord, OperatorCommit};
 use millstream_model::ids::{Digest, Generation};
 use millstream_model::plan::Plan;
 use std::collections::BTreeMap;
 
-/// What a start of an operator is decided by.
+/// The number of the first version of an operator.
+pub const FIRST: Generation = Generation(1);
+
+/// What is known of an operator's module at a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
-    /// The module that the pipeline file names now.
+pub struct Found {
+    /// The module that the pipeline file names.
     pub file: Digest,
-    /// The module it named at the last start, and the generation that was committed when it first did; `None` if it had no such operator.
+    /// The module that it named when the pipeline was started last, and the generation that was committed when it first did.
     pub named: Option<(Digest, Generation)>,
-    /// What ran in the newest commit; `None` before the first.
-    pub committed: Option<(Generation, Digest)>,
+    /// The module and generation in the newest commit.
+    pub committed: Option<(Digest, Generation)>,
 }
 
-/// What an operator starts with.
+/// What a start runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// The module of the pipeline file, as this generation: nothing else has run, or it is the one that is committed.
+pub enum AtStart {
+    /// The file's module: there is no commit yet, or the operator is new in the pipeline, or it is the committed one.
     File(Generation),
-    /// The committed module: it took over from the one in the file while the pipeline ran.
-    Committed(Generation, Digest),
-    /// The committed module; that of the file is to take over from it, as in any other swap.
-    Deploy(Generation, Digest),
+    /// The committed module, from the module store: a swap while running took the place of the one that the file still names.
+    Committed(Digest, Generation),
+    /// The committed module, and the file's is staged as a swap at once: a person changed the file, and the new module was not tried to the end yet.
+    Deploy(Digest, Generation),
 }
 
-impl Facts {
-    /// What an operator is to be decided by.
+impl Found {
+    /// What log or store say of an operator.
     #[must_use]
     pub fn of(operator: &str, file: Digest, open: Option<&OpenRecord>, commit: Option<&CommitRecord>) -> Self {
         let named = open.and_then(|open| {
             let since = open.named_since.get(operator).copied().unwrap_or_default();
             open.digests.get(operator).map(|digest| (*digest, since))
         });
-        let committed = commit.and_then(|commit| committed(&commit.operators, operator));
-        Self { file, named, committed }
+        Self { file, named, committed: commit.and_then(|commit| committed(&commit.operators, operator)) }
     }
 }
 
-/// Decides what an operator starts with.
+/// Decides what to run.
 #[must_use]
-pub fn decide(facts: &Facts) -> Start {
-    let Some((generation, digest)) = facts.committed else { return Start::File(Generation(1)) };
-    if digest == facts.file {
-        return Start::File(generation);
-    }
-    match facts.named {
+pub fn decide(found: &Found) -> AtStart {
+    match (found.committed, found.named) {
+        (None, _) => AtStart::File(FIRST),
+        (Some((digest, generation)), _) if digest == found.file => AtStart::File(generation),
         // It was switched since the file came to name this module: the switch is the younger word.
-        Some((named, since)) if named == facts.file && generation > since => Start::Committed(generation, digest),
-        // Another module than at the last start, or one that was never tried to its end.
-        _ => Start::Deploy(generation, digest),
+        (Some((digest, generation)), Some((named, since))) if named == found.file && generation > since => {
+            AtStart::Committed(digest, generation)
+        }
+        (Some((digest, generation)), _) => AtStart::Deploy(digest, generation),
     }
 }
 
@@ -71,31 +73,55 @@ pub fn named_since(
         }
         _ => {
             let ran = commit.and_then(|commit| committed(&commit.operators, operator));
-            ran.map(|(generation, _)| generation).unwrap_or_default()
+            ran.map(|(_, generation)| generation).unwrap_or_default()
         }
     };
     digests.iter().map(|(operator, digest)| (operator.clone(), since(operator, digest))).collect()
 }
 
-/// The first operator that a plan has otherwise than the newest commit: another process switched it after the plan was made and before the pipeline was
-/// taken from it.
+/// The versions of operators in a commit, by id: what a plan is made by, and what must not have changed when the pipeline is taken.
 #[must_use]
-pub fn overtaken(plan: &Plan, newest: Option<&CommitRecord>) -> Option<String> {
-    let newest = newest?;
-    let differs =
-        |id: &str, ours: (Generation, Digest)| committed(&newest.operators, id).is_some_and(|theirs| theirs != ours);
-    let nodes = plan.operators.iter();
-    nodes.filter(|node| differs(&node.id, (node.generation, node.digest))).map(|node| node.id.clone()).next()
+pub fn versions(commit: Option<&CommitRecord>) -> BTreeMap<String, (Digest, Generation)> {
+    let operators = commit.map(|commit| commit.operators.as_slice()).unwrap_or_default();
+    operators.iter().map(|operator| (operator.id.clone(), (operator.digest, operator.generation))).collect()
 }
 
-fn committed(operators: &[OperatorCommit], id: &str) -> Option<(Generation, Digest)> {
+/// Versions of values that may lie about when a plan starts behind a commit: those the commit names, and those that were written up to it and are not any more.
+#[must_use]
+pub fn older_versions(plan: &Plan, commit: Option<&CommitRecord>) -> BTreeMap<String, OlderVersions> {
+    let Some(commit) = commit else { return BTreeMap::new() };
+    let mut older = commit.older_versions.clone();
+    for node in &plan.operators {
+        let Some(before) = commit.operators.iter().find(|operator| operator.id == node.id) else { continue };
+        for (state, written) in &before.state_versions {
+            let now = node.descriptor.states.iter().find(|descriptor| descriptor.name == *state);
+            let about = older.entry(node.id.clone()).or_default().entry(state.clone()).or_default();
+            if now.is_none_or(|now| now.version != *written) && !about.contains(written) {
+                about.push(*written);
+                about.sort_unstable();
+            }
+            if let Some(now) = now {
+                about.retain(|version| *version != now.version);
+            }
+        }
+    }
+    for states in older.values_mut() {
+        states.retain(|_, about| !about.is_empty());
+    }
+    older.retain(|_, states| !states.is_empty());
+    older
+}
+
+fn committed(operators: &[OperatorCommit], id: &str) -> Option<(Digest, Generation)> {
     let operator = operators.iter().find(|operator| operator.id == id)?;
-    Some((operator.generation, operator.digest))
+    Some((operator.digest, operator.generation))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millstream_model::descriptor::{Descriptor, StateDescriptor, StateKind};
+    use millstream_model::plan::OperatorNode;
 
     const A: Digest = Digest([1; 32]);
     const B: Digest = Digest([2; 32]);
@@ -109,8 +135,8 @@ mod tests {
     }
 
     impl Life {
-        fn start(&mut self, file: Digest) -> Start {
-            let start = decide(&Facts::of("op", file, self.open.as_ref(), self.commit.as_ref()));
+        fn start(&mut self, file: Digest) -> AtStart {
+            let start = decide(&Found::of("op", file, self.open.as_ref(), self.commit.as_ref()));
             let digests = BTreeMap::from([("op".to_owned(), file)]);
             let named_since = named_since(&digests, self.open.as_ref(), self.commit.as_ref());
             let open = self.open.take().unwrap_or_default();
@@ -133,10 +159,10 @@ mod tests {
     #[test]
     fn before_the_first_commit_the_file_decides() {
         let mut life = Life::default();
-        assert_eq!(life.start(A), Start::File(Generation(1)));
-        assert_eq!(life.start(B), Start::File(Generation(1)));
+        assert_eq!(life.start(A), AtStart::File(FIRST));
+        assert_eq!(life.start(B), AtStart::File(FIRST));
         life.commit(1, B);
-        assert_eq!(life.start(B), Start::File(Generation(1)));
+        assert_eq!(life.start(B), AtStart::File(FIRST));
     }
 
     #[test]
@@ -145,10 +171,10 @@ mod tests {
         life.start(A);
         life.commit(1, A);
         life.commit(2, B);
-        assert_eq!(life.start(A), Start::Committed(Generation(2), B));
-        assert_eq!(life.start(A), Start::Committed(Generation(2), B));
+        assert_eq!(life.start(A), AtStart::Committed(B, Generation(2)));
+        assert_eq!(life.start(A), AtStart::Committed(B, Generation(2)));
         // The file caught up.
-        assert_eq!(life.start(B), Start::File(Generation(2)));
+        assert_eq!(life.start(B), AtStart::File(Generation(2)));
     }
 
     #[test]
@@ -156,11 +182,11 @@ mod tests {
         let mut life = Life::default();
         life.start(A);
         life.commit(1, A);
-        assert_eq!(life.start(B), Start::Deploy(Generation(1), A));
+        assert_eq!(life.start(B), AtStart::Deploy(A, Generation(1)));
         // It crashed, or was refused, before the switch was committed.
-        assert_eq!(life.start(B), Start::Deploy(Generation(1), A));
+        assert_eq!(life.start(B), AtStart::Deploy(A, Generation(1)));
         life.commit(2, B);
-        assert_eq!(life.start(B), Start::File(Generation(2)));
+        assert_eq!(life.start(B), AtStart::File(Generation(2)));
     }
 
     #[test]
@@ -171,11 +197,11 @@ mod tests {
         life.start(B);
         life.commit(2, B);
         life.commit(3, A);
-        assert_eq!(life.start(B), Start::Committed(Generation(3), A));
+        assert_eq!(life.start(B), AtStart::Committed(A, Generation(3)));
         life.commit(4, C);
-        assert_eq!(life.start(B), Start::Committed(Generation(4), C));
+        assert_eq!(life.start(B), AtStart::Committed(C, Generation(4)));
         // Naming the older one again is a change, too.
-        assert_eq!(life.start(A), Start::Deploy(Generation(4), C));
+        assert_eq!(life.start(A), AtStart::Deploy(C, Generation(4)));
     }
 
     #[test]
@@ -183,22 +209,90 @@ mod tests {
         let mut life = Life::default();
         life.start(A);
         life.commit(1, A);
-        assert_eq!(life.start(B), Start::Deploy(Generation(1), A));
-        assert_eq!(life.start(A), Start::File(Generation(1)));
-        assert_eq!(life.start(B), Start::Deploy(Generation(1), A));
+        assert_eq!(life.start(B), AtStart::Deploy(A, Generation(1)));
+        assert_eq!(life.start(A), AtStart::File(FIRST));
+        assert_eq!(life.start(B), AtStart::Deploy(A, Generation(1)));
     }
 
     #[test]
     fn an_operator_that_the_last_start_did_not_have_is_as_its_last_commit() {
-        let facts = Facts { file: A, named: None, committed: Some((Generation(3), A)) };
-        assert_eq!(decide(&facts), Start::File(Generation(3)));
-        let facts = Facts { file: B, ..facts };
-        assert_eq!(decide(&facts), Start::Deploy(Generation(3), A));
+        let found = Found { file: A, named: None, committed: Some((A, Generation(3))) };
+        assert_eq!(decide(&found), AtStart::File(Generation(3)));
+        let found = Found { file: B, ..found };
+        assert_eq!(decide(&found), AtStart::Deploy(A, Generation(3)));
     }
 
     #[test]
     fn records_from_before_there_were_swaps_count_as_settled() {
         let named = Some((A, Generation(0)));
-        assert_eq!(decide(&Facts { file: A, named, committed: Some((Generation(1), A)) }), Start::File(Generation(1)));
+        assert_eq!(decide(&Found { file: A, named, committed: Some((A, Generation(1))) }), AtStart::File(FIRST));
+    }
+
+    fn state(name: &str, version: u32) -> StateDescriptor {
+        StateDescriptor {
+            name: name.to_owned(),
+            kind: StateKind::Value,
+            version,
+            reads_versions: Vec::new(),
+            migrates_versions: Vec::new(),
+        }
+    }
+
+    fn plan(states: &[(&str, u32)]) -> Plan {
+        let states = states.iter().map(|(name, version)| state(name, *version)).collect();
+        let node = OperatorNode {
+            id: "op".to_owned(),
+            config: String::new(),
+            name: String::new(),
+            digest: A,
+            generation: FIRST,
+            descriptor: Descriptor { states, ..Descriptor::default() },
+            keyed: true,
+            stage: 0,
+            outputs: Vec::new(),
+            limits: Default::default(),
+            on_error: Default::default(),
+            retries: 0,
+            null_key: Default::default(),
+        };
+        Plan {
+            id: "p".to_owned(),
+            sources: Vec::new(),
+            operators: vec![node],
+            sinks: Vec::new(),
+            dead_letters: None,
+            workers: 1,
+            batch: Default::default(),
+            commit: Default::default(),
+            checkpoint_interval_ms: None,
+            state_memory_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn what_was_written_and_is_not_any_more_may_lie_about() {
+        let mut life = Life::default();
+        life.commit(1, A);
+        let mut commit = life.commit.unwrap_or_default();
+        for operator in &mut commit.operators {
+            operator.state_versions = BTreeMap::from([("s".to_owned(), 2), ("gone".to_owned(), 1)]);
+        }
+        commit.older_versions =
+            BTreeMap::from([("op".to_owned(), BTreeMap::from([("s".to_owned(), vec![1]), ("t".to_owned(), vec![7])]))]);
+        let older =
+            |states: &[(&str, u32)]| older_versions(&plan(states), Some(&commit)).remove("op").unwrap_or_default();
+        let expected = |s: &[u32], gone: &[u32]| {
+            let mut expected = BTreeMap::from([("t".to_owned(), vec![7])]);
+            for (name, versions) in [("s", s), ("gone", gone)] {
+                if !versions.is_empty() {
+                    expected.insert(name.to_owned(), versions.to_vec());
+                }
+            }
+            expected
+        };
+        assert_eq!(older(&[("s", 2), ("gone", 1)]), expected(&[1], &[]));
+        assert_eq!(older(&[("s", 3), ("gone", 1)]), expected(&[1, 2], &[]));
+        assert_eq!(older(&[("s", 1)]), expected(&[2], &[1]));
+        assert!(older_versions(&plan(&[("s", 2)]), None).is_empty());
     }
 }

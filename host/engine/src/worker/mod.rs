@@ -21,7 +21,7 @@ use millstream_model::ids::{PartitionIndex, SourceIndex};
 use millstream_model::plan::Plan;
 use millstream_model::record::RecordBatch;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct Shared {
     pub plan: Arc<Plan>,
     /// Counters.
     pub board: Arc<Board>,
+    /// Whether nothing is to be read from the sources.
+    pub paused: Arc<AtomicBool>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Largest record each sink takes, in bytes.
@@ -157,6 +159,7 @@ impl Worker {
         !self.cut.is_open()
             && !self.cut.was_last()
             && !self.intake.has_ended()
+            && !self.shared.paused.load(Ordering::Relaxed)
             && output_bytes < self.shared.plan.commit.output_bytes_max
             && self.exchange.has_room()
     }

@@ -145,6 +145,7 @@ fn start(plan: &Arc<Plan>, records: i64, batch_rows: usize, fault: fn(&Call) -> 
     let shared = Arc::new(Shared {
         plan: Arc::clone(plan),
         board: Arc::new(Board::new(plan)),
+        paused: Arc::default(),
         clock: Arc::new(SystemClock::default()),
         sink_record_bytes_max: vec![1 << 20; 2],
         output_bytes: AtomicU64::default(),
