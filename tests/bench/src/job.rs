@@ -133,6 +133,7 @@ fn identity(plan: &Plan) -> Identity {
         topics: BTreeMap::from([("in".to_owned(), topic)]),
         changelog: 0,
         digests: plan.operators.iter().map(|node| (node.id.clone(), node.digest)).collect(),
+        planned_after: None,
         operators: keyed.map(states).collect(),
         sink_ids: vec!["out".to_owned()],
         sink_ends: BTreeMap::new(),

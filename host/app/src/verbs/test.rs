@@ -140,6 +140,7 @@ fn identity(resolved: &Resolved, loaded: &Loaded) -> Identity {
         topics: resolved.sources.iter().map(|source| (source.id.clone(), topic(&source.id))).collect(),
         changelog: 0,
         digests: loaded.plan.operators.iter().map(|node| (node.id.clone(), node.digest)).collect(),
+        planned_after: None,
         operators: compose::states(&loaded.plan),
         sink_ids: resolved.sinks.iter().map(|sink| sink.id.clone()).collect(),
         sink_ends: BTreeMap::new(),

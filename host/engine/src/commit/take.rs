@@ -85,6 +85,7 @@ fn decide(
         Begin::Seed => (checkpoint_catalog(state)?, store.applied.as_ref()),
         _ => (found.open.as_ref().map(|open| open.catalog.clone()), found.commit.as_ref()),
     };
+    decide::check_versions(identity, committed)?;
     let mut catalog = opened.unwrap_or_default();
     if let Some(commit) = committed {
         catalog.extend(&commit.catalog);
