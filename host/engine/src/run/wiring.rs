@@ -1,6 +1,6 @@
 use super::{Control, RunError};
 use crate::call::CallRules;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, INBOX_BYTES_MAX};
 use crate::keyed::{KeyedState, StateColumn};
 use crate::ports::{Clock, OperatorFactory, Source, StateBackend};
 use crate::task::Task;
@@ -9,7 +9,7 @@ use millstream_model::cell::CellSpace;
 use millstream_model::commit::{Catalog, PartitionPosition};
 use millstream_model::plan::{OperatorNode, Plan, Target};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 
 pub(super) fn share(
     plan: &Arc<Plan>,
@@ -26,7 +26,7 @@ pub(super) fn share(
         output_bytes: Default::default(),
         dirty_bytes: (0..plan.workers).map(|_| Default::default()).collect(),
         spare: Mutex::default(),
-        partitions: RwLock::default(),
+        places: Arc::default(),
     })
 }
 
@@ -54,13 +54,13 @@ pub(super) fn make_workers(
     let stages = plan.operators.iter().map(|node| node.stage).max().unwrap_or(0);
     let (reporter, reports) = channel();
     let mut workers = Vec::new();
-    for (mut sources, exchange) in sources.into_iter().zip(Exchange::connect(plan.workers, stages)) {
+    for (mut sources, exchange) in sources.into_iter().zip(Exchange::connect(plan.workers, stages, INBOX_BYTES_MAX)) {
         for (source, node) in sources.iter_mut().zip(&plan.sources) {
             let own: Vec<_> = positions.iter().filter(|position| position.source == node.id).cloned().collect();
             source.seek(&own)?;
         }
-        let tasks = plan.operators.iter().zip(factories.operators);
-        let tasks = tasks.map(|(node, factory)| make_task(shared, factories, node, factory));
+        let tasks = (0..).zip(plan.operators.iter().zip(factories.operators));
+        let tasks = tasks.map(|(at, (node, factory))| make_task(shared, factories, (at, node), factory));
         let (commander, commands) = channel();
         let parts = WorkerParts {
             shared: Arc::clone(shared),
@@ -78,7 +78,7 @@ pub(super) fn make_workers(
 fn make_task(
     shared: &Shared,
     factories: Factories<'_>,
-    node: &OperatorNode,
+    (at, node): (usize, &OperatorNode),
     factory: &Arc<dyn OperatorFactory>,
 ) -> Result<Task, RunError> {
     let largest = |targets: &Vec<Target>| {
@@ -93,6 +93,8 @@ fn make_task(
         ports: node.descriptor.outputs.clone(),
         port_record_bytes_max: node.outputs.iter().map(largest).collect(),
         inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
+        metrics: shared.board.operators.get(at).map(|counters| Arc::clone(&counters.own)).unwrap_or_default(),
+        places: Arc::clone(&shared.places),
     };
     let entry = factories.catalog.operators.get(&node.id);
     let columns = node.descriptor.states.iter().filter_map(|descriptor| {

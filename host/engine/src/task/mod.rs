@@ -11,7 +11,7 @@ pub use door::{Door, admit_keys};
 pub use step::{Step, next_step};
 pub use verdicts::{Verdict, Verdicts};
 
-use crate::call::{Call, CallRules, Mark, Rejection};
+use crate::call::{Call, CallRules, Mark, Measured, Rejection};
 use crate::keyed::KeyedState;
 use crate::ports::{CallError, ChangeSet, OpenError, Operator, OperatorFactory};
 use millstream_model::plan::OperatorNode;
@@ -27,6 +27,9 @@ pub struct Task {
     call: Option<Box<Call>>,
     /// What a record usually takes, in nanoseconds: the search for a record that loops gives up on parts of a batch after a multiple of it.
     record_ns: u64,
+    /// What the open epoch has measured, and the one that was cut last.
+    measured: Measured,
+    measured_frozen: Measured,
 }
 
 /// What became of one call.
@@ -54,7 +57,15 @@ impl Task {
     ) -> Result<Self, OpenError> {
         let operator = factory.instantiate()?;
         let call = Some(Box::new(Call { state, rules, ..Call::default() }));
-        Ok(Self { node: node.clone(), factory, operator, call, record_ns: 0 })
+        Ok(Self {
+            node: node.clone(),
+            factory,
+            operator,
+            call,
+            record_ns: 0,
+            measured: Measured::default(),
+            measured_frozen: Measured::default(),
+        })
     }
 
     /// The operator as planned.
@@ -71,15 +82,12 @@ impl Task {
         call.begin(input, Arc::clone(batch), mark, self.node.keyed);
         call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
         fail::fail_point!("mid_guest_call");
-        let started = std::time::Instant::now();
         let (call, result) = self.operator.process(call);
-        if result.is_ok() {
-            self.learn(started.elapsed(), batch.len());
-        }
         let call = self.call.insert(call);
         match result {
             Ok(()) => {
                 call.apply_state();
+                call.apply_metrics(&mut self.measured);
                 Attempt::Applied(std::mem::take(&mut call.staged.rejections))
             }
             Err(error) => {
@@ -99,8 +107,9 @@ impl Task {
         full.min(SEARCH_LIMIT_MS_MIN + usual_ms * 10)
     }
 
-    fn learn(&mut self, elapsed: std::time::Duration, rows: usize) {
-        let record_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX) / rows.max(1) as u64;
+    /// Takes note of what a call that succeeded has taken.
+    pub fn learn(&mut self, elapsed_ns: u64, rows: usize) {
+        let record_ns = elapsed_ns / rows.max(1) as u64;
         self.record_ns = if self.record_ns == 0 { record_ns } else { (self.record_ns * 7 + record_ns) / 8 };
     }
 
@@ -118,12 +127,14 @@ impl Task {
 
     /// Ends the open epoch of the state; see [`KeyedState::freeze`].
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
+        self.measured_frozen.append(std::mem::take(&mut self.measured));
         self.call.as_mut().map_or(0, |call| call.state.freeze(changes))
     }
 
     /// See [`KeyedState::applied`]; then makes room down to `memory_bytes_max`.
     pub fn applied(&mut self, frozen: u32, memory_bytes_max: usize) {
         if let Some(call) = &mut self.call {
+            call.rules.metrics.publish(std::mem::take(&mut self.measured_frozen));
             call.state.applied(frozen);
             if call.state.memory_bytes() > memory_bytes_max {
                 call.state.evict(memory_bytes_max);
@@ -160,6 +171,8 @@ impl Task {
     /// # Errors
     /// When a new instance cannot be made.
     pub fn reset(&mut self) -> Result<(), OpenError> {
+        self.measured = Measured::default();
+        self.measured_frozen = Measured::default();
         if let Some(call) = &mut self.call {
             call.state.drop_epochs();
             call.staged.clear();

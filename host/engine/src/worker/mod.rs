@@ -12,18 +12,17 @@ pub use protocol::{Command, Part, Report, WorkerError};
 
 use crate::call::Mark;
 use crate::exchange::Exchange;
+use crate::places::Places;
 use crate::ports::{Clock, Source};
 use crate::run::board::Board;
 use crate::task::{Task, Verdicts};
 use cut::Cut;
 use intake::Intake;
-use millstream_model::ids::{PartitionIndex, SourceIndex};
 use millstream_model::plan::Plan;
 use millstream_model::record::RecordBatch;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a worker waits for commands or parcels when there is nothing to do.
@@ -50,8 +49,8 @@ pub struct Shared {
     pub dirty_bytes: Vec<AtomicU64>,
     /// Emptied batches for outputs.
     pub spare: Mutex<Vec<RecordBatch>>,
-    /// Source and number of each partition, by its position among all.
-    pub partitions: RwLock<BTreeMap<PartitionIndex, (SourceIndex, i32)>>,
+    /// What the origins of records stand for.
+    pub places: Arc<Places>,
 }
 
 /// See the module.
