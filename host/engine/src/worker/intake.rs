@@ -218,12 +218,12 @@ impl Worker {
         };
         fail::fail_point!("after_poll");
         self.make_known(source);
-        let shared = Arc::clone(&self.shared);
-        let now_ms = shared.clock.now_ms();
+        let plan = Arc::clone(&self.plan);
+        let now_ms = self.shared.clock.now_ms();
         self.mark = Mark { watermark_ms: None, now_ms };
         let batch = Arc::new(batch);
         self.touched = false;
-        for target in shared.plan.sources.get(source).map_or(&[][..], |node| &node.targets) {
+        for target in plan.sources.get(source).map_or(&[][..], |node| &node.targets) {
             self.deliver(*target, &batch)?;
             if self.retreat {
                 break;
@@ -254,7 +254,7 @@ impl Worker {
     /// Partitions are made known before the first record of theirs can be refused somewhere.
     fn make_known(&mut self, source: usize) {
         for progress in self.intake.take_unknown(source) {
-            let id = self.shared.plan.sources.get(source).map(|node| node.id.as_str()).unwrap_or_default();
+            let id = self.plan.sources.get(source).map(|node| node.id.as_str()).unwrap_or_default();
             self.shared.places.insert(progress.index, id, progress.partition);
         }
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 impl Worker {
     /// Takes out of a batch what may not enter the operator: records without a key or with one that is too long, and those it has failed on before.
     pub(super) fn admit(&mut self, at: usize, whole: Portion) -> Result<Portion, WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(whole) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operators.get(at) else { return Ok(whole) };
         let door = admit_keys(node, &whole.batch);
         if door.is_none() && self.verdicts.is_empty() {
             return Ok(whole);
@@ -29,7 +29,7 @@ impl Worker {
                 self.refuse(at, &whole.batch, row, reason)?;
             }
         }
-        if let Some(counters) = shared.board.operators.get(at) {
+        if let Some(counters) = self.shared.board.operators.get(at) {
             counters.dropped.add(door.dropped.len() as u64);
         }
         let whole = match door.replaced {
@@ -45,14 +45,14 @@ impl Worker {
 
     /// Applies the operator's error policy to a record.
     pub(super) fn refuse(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: &str) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
+        let (plan, shared) = (Arc::clone(&self.plan), Arc::clone(&self.shared));
+        let Some(node) = plan.operators.get(at) else { return Ok(()) };
         let counters = shared.board.operators.get(at);
         if let Some(counters) = counters {
             counters.refused.add(1);
         }
         self.touched = true;
-        match (node.on_error, shared.plan.dead_letters) {
+        match (node.on_error, plan.dead_letters) {
             (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, reason.to_owned())),
             (ErrorPolicy::DeadLetter, Some(sink)) => {
                 let Place { source, partition, offset } = self.place(batch, row);
@@ -80,7 +80,7 @@ impl Worker {
 
     /// The error that stops the pipeline on behalf of an operator.
     pub(super) fn stopped(&self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
-        let operator = self.shared.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
+        let operator = self.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
         let Place { source, partition, offset } = self.place(batch, row);
         let place = format!("source `{source}`, partition {partition}, offset {offset}");
         WorkerError::Stopped { operator, place, reason }

@@ -104,7 +104,7 @@ impl Worker {
         portions: &mut Vec<Portion>,
     ) -> Result<(), WorkerError> {
         let (retries, digest) =
-            self.shared.plan.operators.get(at).map_or_else(Default::default, |node| (node.retries, node.digest));
+            self.plan.operators.get(at).map_or_else(Default::default, |node| (node.retries, node.digest));
         let count = portion.batch.len() as u32;
         match next_step(error, portion.batch.len(), portion.attempts, retries) {
             Step::Refuse(refused) => {

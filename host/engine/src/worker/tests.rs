@@ -2,10 +2,11 @@
 use super::*;
 use crate::call::{Call, CallRules, OutputColumns};
 use crate::exchange::INBOX_BYTES_MAX;
-use crate::keyed::KeyedState;
+use crate::fakes::{FakeState, Life};
 use crate::ports::{
     CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, SourceError, SystemClock,
 };
+use crate::task::TaskParts;
 use millstream_model::commit::PartitionPosition;
 use millstream_model::descriptor::Descriptor;
 use millstream_model::ids::{Digest, OperatorIndex, PartitionIndex, SinkIndex};
@@ -157,7 +158,6 @@ fn start_with(
     factory: &Arc<dyn OperatorFactory>,
 ) -> Crew {
     let shared = Arc::new(Shared {
-        plan: Arc::clone(plan),
         board: Arc::new(Board::new(plan)),
         paused: Arc::default(),
         clock: Arc::new(SystemClock::default()),
@@ -177,10 +177,19 @@ fn start_with(
             metrics: Arc::clone(&shared.board.operators[0].own),
             ..CallRules::default()
         });
-        let task = |node| Task::new(node, Arc::clone(factory), Arc::clone(&rules), KeyedState::default()).unwrap();
+        let parts = |node: &OperatorNode| TaskParts {
+            node: node.clone(),
+            factory: Arc::clone(factory),
+            rules: Arc::clone(&rules),
+            columns: Vec::new(),
+            older_versions: Default::default(),
+            store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),
+        };
+        let task = |node| Task::new(&Arc::new(parts(node))).unwrap();
         let (commander, commands) = channel();
         let worker = Worker::new(WorkerParts {
             shared: Arc::clone(&shared),
+            plan: Arc::clone(plan),
             sources: vec![Box::new(Numbers::new(at as u32, records, batch_rows))],
             tasks: plan.operators.iter().map(task).collect(),
             exchange,
