@@ -16,6 +16,7 @@ use board::RunPhase;
 use coordinator::Coordinator;
 use millstream_model::plan::Plan;
 use std::sync::Arc;
+use wiring::PartsMaker;
 
 /// The outside world of a run.
 pub struct RunPorts {
@@ -88,14 +89,15 @@ fn run_until_the_end(
     settings: CommitterSettings,
     control: &Control,
 ) -> Result<RunEnd, RunError> {
-    let state = Arc::clone(&ports.commit.state);
+    let store = Arc::clone(&ports.commit.state);
     let (committer, started) = Committer::start(ports.commit, identity, settings)?;
     if started.finished {
         return Ok(RunEnd::AlreadyFinished);
     }
     let shared = wiring::share(plan, control, &ports.clock, ports.sink_record_bytes_max);
-    let factories = wiring::Factories { operators: &ports.operators, state: &state, catalog: &started.catalog };
-    let workers = wiring::make_workers(&shared, factories, ports.sources, &started.positions)?;
+    let maker = PartsMaker { shared: Arc::clone(&shared), store };
+    let lineup = Arc::new(maker.first(plan, &ports.operators, &started.catalog, committer.applied()));
+    let workers = wiring::make_workers(&shared, &lineup, ports.sources, &started.positions)?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();
     for (at, (worker, command)) in workers.workers.into_iter().enumerate() {
@@ -103,7 +105,7 @@ fn run_until_the_end(
         let thread = std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || worker.run());
         threads.push(thread.map_err(RunError::Thread)?);
     }
-    let mut coordinator = Coordinator::new(shared, committer, commands, workers.reports, ports.checkpoints);
+    let mut coordinator = Coordinator::new((shared, lineup), committer, commands, workers.reports, ports.checkpoints);
     let end = coordinator.coordinate(control);
     coordinator.tell_all(&Command::Stop);
     coordinator.refuse_savepoints(control);

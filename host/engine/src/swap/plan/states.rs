@@ -1,7 +1,9 @@
 use super::{OlderVersions, Refusal};
+use millstream_model::commit::CommitRecord;
 use millstream_model::descriptor::{Descriptor, StateDescriptor};
+use millstream_model::plan::Plan;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of a state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -186,4 +188,28 @@ pub(super) fn keep_cache(old: &Descriptor, new: &Descriptor, older: &OlderVersio
     };
     old.states.len() == new.states.len()
         && old.states.iter().zip(&new.states).all(|(before, after)| stays(before, after))
+}
+
+/// Versions that may lie about when a run begins behind a commit: what the commit says, and what it was written by where that was not what runs now.
+#[must_use]
+pub fn older_at_start(newest: &CommitRecord, plan: &Plan) -> BTreeMap<String, OlderVersions> {
+    let mut older = newest.older_versions.clone();
+    for operator in &newest.operators {
+        let states = older.entry(operator.id.clone()).or_default();
+        for (state, written) in &operator.state_versions {
+            states.entry(state.clone()).or_default().push(*written);
+        }
+    }
+    for (id, states) in &mut older {
+        let node = plan.operators.iter().find(|node| node.id == *id);
+        for (name, versions) in states.iter_mut() {
+            let writes = node.and_then(|node| find(&node.descriptor, name)).map(|state| state.version);
+            versions.sort_unstable();
+            versions.dedup();
+            versions.retain(|version| Some(*version) != writes);
+        }
+        states.retain(|_, versions| !versions.is_empty());
+    }
+    older.retain(|_, states| !states.is_empty());
+    older
 }

@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
+use millstream_model::commit::{CommitRecord, OperatorCommit};
 use millstream_model::descriptor::{InputDescriptor, StateDescriptor, StateKind};
 use millstream_model::ids::SinkIndex;
 use millstream_model::limits::OperatorLimits;
@@ -238,4 +239,40 @@ fn the_pipeline_after_the_switch_feeds_and_reads_the_same_names() {
     assert_eq!(after.sources.first().unwrap().targets, [to(1)]);
     assert_eq!(after.operators.first().unwrap().outputs, [vec![to(0)]]);
     assert_eq!((&after.id, after.operators.len()), (&pipeline.id, 2));
+}
+
+#[test]
+fn a_start_knows_what_was_written_before_it() {
+    let node = node(with_states(vec![state("seen", 2, &[1], &[])]), vec![sink(0)]);
+    let pipeline = Plan {
+        id: "test".to_owned(),
+        sources: Vec::new(),
+        operators: vec![node],
+        sinks: Vec::new(),
+        dead_letters: None,
+        workers: 1,
+        batch: Default::default(),
+        commit: Default::default(),
+        checkpoint_interval_ms: None,
+        state_memory_bytes: 0,
+    };
+    let versions = |of: &[(&str, u32)]| of.iter().map(|(name, version)| ((*name).to_owned(), *version)).collect();
+    let committed = |id: &str, states: &[(&str, u32)]| OperatorCommit {
+        id: id.to_owned(),
+        generation: Generation(1),
+        digest: Digest::default(),
+        watermark_ms: None,
+        state_versions: versions(states),
+    };
+    let older = BTreeMap::from([("count".to_owned(), OlderVersions::from([("seen".to_owned(), vec![2])]))]);
+    let record = |operators| CommitRecord { operators, older_versions: older.clone(), ..CommitRecord::default() };
+    // Written by version 2, as now: what the commit says of version 2 is not older any more.
+    assert_eq!(older_at_start(&record(vec![committed("count", &[("seen", 2)])]), &pipeline), BTreeMap::new());
+    // Written by version 1; and by a state, and an operator, that are gone.
+    let before = record(vec![committed("count", &[("seen", 1), ("last", 4)]), committed("gone", &[("x", 3)])]);
+    let expected = [
+        ("count".to_owned(), OlderVersions::from([("last".to_owned(), vec![4]), ("seen".to_owned(), vec![1])])),
+        ("gone".to_owned(), OlderVersions::from([("x".to_owned(), vec![3])])),
+    ];
+    assert_eq!(older_at_start(&before, &pipeline), BTreeMap::from(expected));
 }
