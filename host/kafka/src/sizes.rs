@@ -57,9 +57,9 @@ impl TopicSizes {
         let mut found = BTreeMap::new();
         for resource in described {
             let resource = resource.map_err(|code| failed(code.to_string()))?;
-            let OwnedResourceSpecifier::Topic(name) = resource.specifier.clone() else { continue };
-            let bytes = Settings(resource).number("max.message.bytes");
-            if let Some(bytes) = bytes.and_then(|bytes| usize::try_from(bytes).ok()) {
+            let settings = Settings(resource);
+            let bytes = settings.number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok());
+            if let (OwnedResourceSpecifier::Topic(name), Some(bytes)) = (settings.0.specifier, bytes) {
                 found.insert(name, bytes);
             }
         }

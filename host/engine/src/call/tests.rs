@@ -19,6 +19,7 @@ fn call(values: &[&[u8]], limits: OperatorLimits) -> Call {
         port_sinks: vec![vec![SinkIndex(0), SinkIndex(1)], vec![SinkIndex(1)]],
         sizes: Arc::new(SizeLimits::new(&RecordSizes { sinks: vec![64, usize::MAX], changelog: 900 })),
         inputs: vec!["in".to_owned()],
+        ..CallRules::default()
     };
     let mut call = Call { rules: Arc::new(rules), ..Call::default() };
     let mut batch = RecordBatch::default();

@@ -1,6 +1,7 @@
 //! What to do at a start and after a lost epoch, from what was found. Pure.
 
 use super::{Identity, Stop};
+use crate::swap::restart;
 use millstream_model::commit::{BeginRecord, CommitRecord, CommitsEntry, OpenRecord, PartitionPosition};
 use millstream_model::ids::{Incarnation, Lineage, Token};
 
@@ -228,6 +229,16 @@ fn difference(identity: &Identity, open: &OpenRecord, is_other_cluster: bool) ->
         };
         Some(Difference::Source { id: source.clone(), problem })
     })
+}
+
+/// Checks that the operators are still those that the plan was made for: until the pipeline is taken, an elder may switch them.
+pub(super) fn check_versions(identity: &Identity, newest: Option<&CommitRecord>) -> Result<(), Stop> {
+    let Some(planned) = &identity.planned_after else { return Ok(()) };
+    let now = restart::versions(newest);
+    match identity.digests.keys().find(|operator| planned.get(*operator) != now.get(*operator)) {
+        Some(operator) => Err(Stop::Overtaken { operator: operator.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Who resolves, and what was under way.

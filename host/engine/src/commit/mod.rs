@@ -28,7 +28,7 @@ pub use sums::{sum_changes, sum_output, sum_outputs};
 
 use crate::ports::{ChangeSet, Clock, Sink, StateBackend, TransactionLog};
 use millstream_model::commit::{Catalog, CommitRecord, Gap, OperatorCommit, PartitionPosition, TopicIdentity};
-use millstream_model::ids::{Digest, Incarnation, Lineage, Token};
+use millstream_model::ids::{Digest, Generation, Incarnation, Lineage, Token};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -69,6 +69,8 @@ pub struct Identity {
     pub changelog: u32,
     /// Modules the pipeline file names, by operator id.
     pub digests: BTreeMap<String, Digest>,
+    /// What ran in the commit that the plan was made by: [`crate::swap::restart::versions`]. `None` where the plan looks at no commit.
+    pub planned_after: Option<BTreeMap<String, (Digest, Generation)>>,
     /// Operators with state: id and names of states.
     pub operators: Vec<(String, Vec<String>)>,
     /// In the order of the plan.

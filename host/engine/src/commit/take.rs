@@ -2,8 +2,10 @@ use super::codec::{decode_entry, encode_open};
 use super::decide::{self, Ages, Begin, Found, KEY_GROUPS, StoreFacts};
 use super::{CommitPorts, Identity, Stop};
 use crate::ports::{Clock, CommitsKey, LogError, LogErrorKind, TransactionLog};
+use crate::swap::restart;
 use millstream_model::commit::{Catalog, OpenRecord};
 use millstream_model::ids::Incarnation;
+use std::collections::BTreeMap;
 
 /// Attempts at writing the `open` record.
 const OPEN_ATTEMPTS: u32 = 10;
@@ -94,11 +96,13 @@ fn decide(
         Begin::Seed => (store.open.as_ref().map(|open| open.catalog.clone()), store.applied.as_ref()),
         _ => (found.open.as_ref().map(|open| open.catalog.clone()), found.commit.as_ref()),
     };
+    decide::check_versions(identity, committed)?;
     let mut catalog = opened.unwrap_or_default();
     if let Some(commit) = committed {
         catalog.extend(&commit.catalog);
     }
-    let open = make_open(identity, found.open.as_ref(), catalog, ages.now_ms)?;
+    let mut open = make_open(identity, found.open.as_ref(), catalog, ages.now_ms)?;
+    open.named_since = restart::named_since(&open.digests, found.open.as_ref(), committed);
     Ok((begin, open))
 }
 
@@ -170,5 +174,6 @@ fn make_open(
         digests: identity.digests.clone(),
         key_groups: KEY_GROUPS.to_owned(),
         sink_starts,
+        named_since: BTreeMap::new(),
     })
 }

@@ -20,7 +20,9 @@ use board::RunPhase;
 use coordinator::{Coordinator, CoordinatorParts};
 use lookout::{Lookout, Sizes};
 use millstream_model::plan::Plan;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use wiring::PartsMaker;
 
 /// The outside world of a run.
 pub struct RunPorts {
@@ -82,21 +84,34 @@ pub fn run(
     plan: Arc<Plan>,
     ports: RunPorts,
     identity: Identity,
+    settings: CommitterSettings,
+    control: &Control,
+) -> Result<RunEnd, RunError> {
+    let end = run_until_the_end(&plan, ports, identity, settings, control);
+    control.end();
+    control.board().update(|status| status.phase = RunPhase::Ended);
+    end
+}
+
+fn run_until_the_end(
+    plan: &Arc<Plan>,
+    ports: RunPorts,
+    identity: Identity,
     mut settings: CommitterSettings,
     control: &Control,
 ) -> Result<RunEnd, RunError> {
-    let state = Arc::clone(&ports.commit.state);
+    let store = Arc::clone(&ports.commit.state);
     let limits = Arc::new(SizeLimits::new(&ports.sizes.read()?));
     settings.cell_bytes_max = limits.of_changelog();
-    let topics = source_topics(&plan, &identity);
+    let topics = source_topics(&identity);
     let (committer, started) = Committer::start(ports.commit, identity, settings)?;
     if started.finished {
-        control.board().update(|status| status.phase = RunPhase::Ended);
         return Ok(RunEnd::AlreadyFinished);
     }
-    let shared = wiring::share(&plan, control.board(), &ports.clock, (&limits, topics));
-    let factories = wiring::Factories { operators: &ports.operators, state: &state, catalog: &started.catalog };
-    let workers = wiring::make_workers(&shared, factories, ports.sources, &started.positions)?;
+    let shared = wiring::share(plan, control, &ports.clock, (&limits, topics));
+    let maker = PartsMaker { shared: Arc::clone(&shared), store };
+    let lineup = Arc::new(maker.first(plan, &ports.operators, &started.catalog, committer.applied()));
+    let workers = wiring::make_workers(&shared, &lineup, ports.sources, &started.positions)?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();
     for (at, (worker, command)) in workers.workers.into_iter().enumerate() {
@@ -108,7 +123,7 @@ pub fn run(
     let auditor = ports.commits.map(|reader| Auditor::new(reader, &started));
     let lookout = Lookout::start(auditor, Arc::clone(&sizes), &ports.clock).map_err(RunError::Thread)?;
     let parts = CoordinatorParts { committer, commands, checkpoints: ports.checkpoints, lookout, sizes };
-    let mut coordinator = Coordinator::new(shared, parts, workers.reports);
+    let mut coordinator = Coordinator::new((shared, lineup), parts, workers.reports);
     let end = coordinator.coordinate(control);
     coordinator.tell_all(&Command::Stop);
     coordinator.refuse_savepoints(control);
@@ -116,12 +131,11 @@ pub fn run(
         // A panic was caught and reported by the worker itself.
         let _ = thread.join();
     }
-    control.board().update(|status| status.phase = RunPhase::Ended);
     end
 }
 
-/// The topic that each source reads; empty for those that read none.
-fn source_topics(plan: &Plan, identity: &Identity) -> Vec<String> {
-    let topic = |id: &String| identity.topics.get(id).filter(|topic| !topic.id.is_empty());
-    plan.sources.iter().map(|node| topic(&node.id).map(|topic| topic.name.clone()).unwrap_or_default()).collect()
+/// The topic that each source reads, by the source's id; those that read none are not there.
+fn source_topics(identity: &Identity) -> BTreeMap<String, String> {
+    let topics = identity.topics.iter().filter(|(_, topic)| !topic.id.is_empty());
+    topics.map(|(source, topic)| (source.clone(), topic.name.clone())).collect()
 }

@@ -2,12 +2,11 @@ use super::{Worker, WorkerError};
 use crate::call::Mark;
 use crate::ports::{PartitionProgress, Poll, Source, SourceError};
 use millstream_model::commit::{Gap, PartitionPosition};
-use millstream_model::ids::SourceIndex;
 use millstream_model::limits::BatchLimits;
 use millstream_model::plan::Plan;
 use millstream_model::record::RecordBatch;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Rows of a piece after a call with a whole batch has failed: small, so that a cut can fall between pieces. After a piece has failed its rows come one by
 /// one. Pieces double with each that goes well.
@@ -219,12 +218,12 @@ impl Worker {
         };
         fail::fail_point!("after_poll");
         self.make_known(source);
-        let shared = Arc::clone(&self.shared);
-        let now_ms = shared.clock.now_ms();
+        let plan = Arc::clone(&self.plan);
+        let now_ms = self.shared.clock.now_ms();
         self.mark = Mark { watermark_ms: None, now_ms };
         let batch = Arc::new(batch);
         self.touched = false;
-        for target in shared.plan.sources.get(source).map_or(&[][..], |node| &node.targets) {
+        for target in plan.sources.get(source).map_or(&[][..], |node| &node.targets) {
             self.deliver(*target, &batch)?;
             if self.retreat {
                 break;
@@ -255,8 +254,8 @@ impl Worker {
     /// Partitions are made known before the first record of theirs can be refused somewhere.
     fn make_known(&mut self, source: usize) {
         for progress in self.intake.take_unknown(source) {
-            let mut known = self.shared.partitions.write().unwrap_or_else(PoisonError::into_inner);
-            known.insert(progress.index, (SourceIndex(source as u16), progress.partition));
+            let id = self.plan.sources.get(source).map(|node| node.id.as_str()).unwrap_or_default();
+            self.shared.places.insert(progress.index, id, progress.partition);
         }
     }
 }

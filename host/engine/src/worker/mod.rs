@@ -4,26 +4,28 @@ mod commands;
 mod cut;
 mod deliver;
 mod intake;
+mod lineup;
 mod protocol;
 mod refuse;
 mod search;
 
+pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
 
 use crate::call::{Mark, SizeLimits};
 use crate::exchange::Exchange;
+use crate::places::Places;
 use crate::ports::{Clock, Source};
 use crate::run::board::Board;
 use crate::task::{Task, Verdicts};
 use cut::Cut;
 use intake::Intake;
-use millstream_model::ids::{PartitionIndex, SourceIndex};
 use millstream_model::plan::Plan;
 use millstream_model::record::RecordBatch;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a worker waits for commands or parcels when there is nothing to do.
@@ -34,29 +36,30 @@ const PARCEL_WAIT: Duration = Duration::ZERO;
 
 /// What all workers and the committer share.
 pub struct Shared {
-    /// The pipeline.
-    pub plan: Arc<Plan>,
     /// Counters.
     pub board: Arc<Board>,
+    /// Whether nothing is to be read from the sources.
+    pub paused: Arc<AtomicBool>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// The largest records that sinks and changelog take.
     pub sizes: Arc<SizeLimits>,
-    /// The topic that each source reads, in the order of the plan; empty for those that read none.
-    pub topics: Vec<String>,
+    /// The topic that each source reads, by the source's id; those that read none are not there.
+    pub topics: BTreeMap<String, String>,
     /// Bytes of outputs on their way to the committer.
     pub output_bytes: AtomicU64,
     /// Bytes of state changed in the open epoch, nearly.
     pub dirty_bytes: Vec<AtomicU64>,
     /// Emptied batches for outputs.
     pub spare: Mutex<Vec<RecordBatch>>,
-    /// Source and number of each partition, by its position among all.
-    pub partitions: RwLock<BTreeMap<PartitionIndex, (SourceIndex, i32)>>,
+    /// What the origins of records stand for.
+    pub places: Arc<Places>,
 }
 
 /// See the module.
 pub struct Worker {
     shared: Arc<Shared>,
+    plan: Arc<Plan>,
     intake: Intake,
     tasks: Vec<Task>,
     exchange: Exchange,
@@ -85,6 +88,8 @@ pub struct Worker {
 pub struct WorkerParts {
     /// What it shares with others.
     pub shared: Arc<Shared>,
+    /// The pipeline.
+    pub plan: Arc<Plan>,
     /// Its part of every source, in the order of the plan.
     pub sources: Vec<Box<dyn Source>>,
     /// In the order of the plan.
@@ -101,9 +106,9 @@ impl Worker {
     /// Puts a worker together.
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
-        let sinks = parts.shared.plan.sinks.len();
+        let sinks = parts.plan.sinks.len();
         Self {
-            intake: Intake::new(parts.sources, parts.shared.plan.batch),
+            intake: Intake::new(parts.sources, parts.plan.batch),
             cut: Cut::new(parts.tasks.len()),
             split: vec![Vec::new(); parts.exchange.workers()],
             tasks: parts.tasks,
@@ -119,6 +124,7 @@ impl Worker {
             touched: false,
             retreat: false,
             committed_told_ms: 0,
+            plan: parts.plan,
             shared: parts.shared,
         }
     }
@@ -159,7 +165,8 @@ impl Worker {
         !self.cut.is_open()
             && !self.cut.was_last()
             && !self.intake.has_ended()
-            && output_bytes < self.shared.plan.commit.output_bytes_max
+            && !self.shared.paused.load(Ordering::Relaxed)
+            && output_bytes < self.plan.commit.output_bytes_max
             && self.exchange.has_room()
     }
 

@@ -1,16 +1,17 @@
 use super::search::Portion;
 use super::{Worker, WorkerError};
+use crate::places::Place;
 use crate::task::{Cause, DeadLetter, LETTER_BYTES_MIN, Provenance, admit_keys};
 use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::plan::ErrorPolicy;
 use millstream_model::record::RecordBatch;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 impl Worker {
     /// Takes out of a batch what may not enter the operator: records without a key or with one that is too long, and those it has failed on before.
     pub(super) fn admit(&mut self, at: usize, whole: Portion) -> Result<Portion, WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(whole) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operators.get(at) else { return Ok(whole) };
         let door = admit_keys(node, &whole.batch);
         if door.is_none() && self.verdicts.is_empty() {
             return Ok(whole);
@@ -23,7 +24,7 @@ impl Worker {
         }
         // Taken out while records are refused; nothing is found meanwhile.
         let verdicts = std::mem::take(&mut self.verdicts);
-        let known = verdicts.known(at as u16, &whole.batch);
+        let known = verdicts.known((at as u16, node.digest), &whole.batch);
         let at_door = door.refused.iter().map(|refused| (refused.row, Cause { reason: &refused.reason, stderr: "" }));
         let mut refused = at_door.chain(known.iter().map(|known| (known.row, known.cause)));
         let done = refused.try_for_each(|(row, cause)| match keep_out(row) {
@@ -32,7 +33,7 @@ impl Worker {
         });
         self.verdicts = verdicts;
         done?;
-        if let Some(counters) = shared.board.operators.get(at) {
+        if let Some(counters) = self.shared.board.operators.get(at) {
             counters.dropped.add(door.dropped.len() as u64);
         }
         let whole = match door.replaced {
@@ -54,14 +55,14 @@ impl Worker {
         row: u32,
         cause: Cause<'_>,
     ) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
+        let (plan, shared) = (Arc::clone(&self.plan), Arc::clone(&self.shared));
+        let Some(node) = plan.operators.get(at) else { return Ok(()) };
         let counters = shared.board.operators.get(at);
         if let Some(counters) = counters {
             counters.refused.add(1);
         }
         self.touched = true;
-        match (node.on_error, shared.plan.dead_letters) {
+        match (node.on_error, plan.dead_letters) {
             (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, cause.reason.to_owned())),
             (ErrorPolicy::DeadLetter, Some(_)) => {
                 self.write_letter(DeadLetter { batch, row, cause }, Some((&node.id, node.digest)))?;
@@ -78,19 +79,18 @@ impl Worker {
 
     /// Hands records of a source to a sink, but for those it does not take: no operator was there that could have refused them.
     pub(super) fn deliver_fitting(&mut self, sink: SinkIndex, batch: &RecordBatch) -> Result<(), WorkerError> {
-        let max = self.shared.sizes.of_sink(sink);
+        let (plan, max) = (Arc::clone(&self.plan), self.shared.sizes.of_sink(sink));
         let (fitting, too_large): (Vec<u32>, Vec<u32>) =
             (0..batch.len() as u32).partition(|row| batch.framed_bytes(*row) <= max);
         if let Some(output) = self.outputs.get_mut(sink.at()) {
             output.gather(batch, &fitting);
         }
         for row in too_large {
-            let id = self.shared.plan.sinks.get(sink.at()).map(|node| node.id.clone()).unwrap_or_default();
-            let reason = format!(
-                "the record has {} bytes, sink `{id}` takes {max} (the topic's `max.message.bytes`)",
-                batch.framed_bytes(row)
-            );
-            if self.shared.plan.dead_letters.is_none() {
+            let id = plan.sinks.get(sink.at()).map_or("", |node| node.id.as_str());
+            let bytes = batch.framed_bytes(row);
+            let reason =
+                format!("the record has {bytes} bytes, sink `{id}` takes {max} (the topic's `max.message.bytes`)");
+            if plan.dead_letters.is_none() {
                 let reason = format!("{reason}: raise that, or name `dead_letters`");
                 return Err(WorkerError::TooLarge { place: self.shown_place(batch, row), reason });
             }
@@ -99,72 +99,38 @@ impl Worker {
         Ok(())
     }
 
-    fn write_letter(
-        &mut self,
-        letter: DeadLetter<'_>,
-        operator: Option<(&str, Digest)>,
-    ) -> Result<(), WorkerError> {
-        let Some(sink) = self.shared.plan.dead_letters else { return Ok(()) };
-        let place = self.place(letter.batch, letter.row);
-        let provenance = Provenance {
-            source: &place.source,
-            topic: &place.topic,
-            partition: place.partition,
-            offset: place.offset,
-            operator,
-        };
+    fn write_letter(&mut self, letter: DeadLetter<'_>, operator: Option<(&str, Digest)>) -> Result<(), WorkerError> {
+        let Some(sink) = self.plan.dead_letters else { return Ok(()) };
+        let Place { source, partition, offset } = self.place(letter.batch, letter.row);
+        let topic = self.shared.topics.get(&*source).map_or("", String::as_str);
+        let provenance = Provenance { source: &source, topic, partition, offset, operator };
         let max = self.shared.sizes.of_sink(sink);
-        let is_written = self
-            .outputs
-            .get_mut(sink.at())
-            .is_none_or(|letters| letter.append_to(&provenance, max, letters));
-        if !is_written {
-            let reason = format!(
-                "`dead_letters` takes records of {max} bytes (the topic's `max.message.bytes`), and no letter of this one is that small; {LETTER_BYTES_MIN} are enough for any. \
-                 It was refused because: {}",
-                letter.cause.reason
-            );
-            return Err(WorkerError::TooLarge { place: self.shown_place(letter.batch, letter.row), reason });
+        let letters = self.outputs.get_mut(sink.at());
+        if letters.is_none_or(|letters| letter.append_to(&provenance, max, letters)) {
+            self.flush_full(sink.at());
+            return Ok(());
         }
-        self.flush_full(sink.at());
-        Ok(())
+        let reason = format!(
+            "`dead_letters` takes records of {max} bytes (the topic's `max.message.bytes`), and no letter of this one is that small: {LETTER_BYTES_MIN} are enough for any. \
+             It was refused because: {}",
+            letter.cause.reason
+        );
+        Err(WorkerError::TooLarge { place: self.shown_place(letter.batch, letter.row), reason })
     }
 
-    /// Where a record comes from.
-    fn place(&self, batch: &RecordBatch, row: u32) -> RecordPlace {
-        let shared = &self.shared;
-        let origin = batch.origins.get(row as usize).copied().unwrap_or_default();
-        let known = shared.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(&(source, partition)) = known.get(&origin.partition) else {
-            return RecordPlace { source: "unknown".to_owned(), partition: -1, offset: origin.offset, ..RecordPlace::default() };
-        };
-        RecordPlace {
-            source: shared.plan.source(source).map(|node| node.id.clone()).unwrap_or_default(),
-            topic: shared.topics.get(source.at()).cloned().unwrap_or_default(),
-            partition,
-            offset: origin.offset,
-        }
+    fn place(&self, batch: &RecordBatch, row: u32) -> Place {
+        self.shared.places.of(batch.origins.get(row as usize).copied().unwrap_or_default())
     }
 
     fn shown_place(&self, batch: &RecordBatch, row: u32) -> String {
-        let RecordPlace { source, topic, partition, offset } = self.place(batch, row);
-        let topic = if topic.is_empty() { String::new() } else { format!(" (topic `{topic}`)") };
+        let Place { source, partition, offset } = self.place(batch, row);
+        let topic = self.shared.topics.get(&*source).map(|topic| format!(" (topic `{topic}`)")).unwrap_or_default();
         format!("source `{source}`{topic}, partition {partition}, offset {offset}")
     }
 
     /// The error that stops the pipeline on behalf of an operator.
     pub(super) fn stopped(&self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
-        let operator = self.shared.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
+        let operator = self.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
         WorkerError::Stopped { operator, place: self.shown_place(batch, row), reason }
     }
-}
-
-/// Where a record comes from.
-#[derive(Debug, Default)]
-struct RecordPlace {
-    source: String,
-    /// Empty if the source reads none.
-    topic: String,
-    partition: i32,
-    offset: i64,
 }

@@ -3,7 +3,6 @@ use crate::ports::CallError;
 use crate::task::{Attempt, Cause, Step, next_step};
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A part of a batch as it was delivered to an operator.
 pub(super) struct Portion {
@@ -64,12 +63,13 @@ impl Worker {
         let mark = self.mark;
         let memory_bytes_max = self.task_memory_bytes();
         let Some(task) = self.tasks.get_mut(at) else { return Ok(None) };
-        let started = Instant::now();
+        let started_ns = self.shared.clock.monotonic_ns();
         let attempt = task.attempt(input, &portion.batch, mark, portion.searching);
+        let elapsed_ns = self.shared.clock.monotonic_ns().saturating_sub(started_ns);
         let counters = self.shared.board.operators.get(at);
         if let Some(counters) = counters {
             counters.calls.add(1);
-            counters.busy_ns.add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            counters.busy_ns.add(elapsed_ns);
         }
         let rejections = match attempt {
             Attempt::Applied(rejections) => rejections,
@@ -81,13 +81,9 @@ impl Worker {
             }
         };
         self.touched = true;
+        task.learn(elapsed_ns, portion.batch.len());
         task.trim(memory_bytes_max);
         let Some(call) = task.take_call() else { return Ok(None) };
-        if let Some(counters) = counters
-            && !call.staged.metrics.is_empty()
-        {
-            counters.measure(&call.staged.metrics);
-        }
         for rejection in &rejections {
             let cause = Cause { reason: &rejection.reason, stderr: "" };
             self.refuse(at, &portion.batch, rejection.row, cause)?;
@@ -108,7 +104,8 @@ impl Worker {
         error: CallError,
         portions: &mut Vec<Portion>,
     ) -> Result<(), WorkerError> {
-        let retries = self.shared.plan.operators.get(at).map_or(0, |node| node.retries);
+        let (retries, digest) =
+            self.plan.operators.get(at).map_or_else(Default::default, |node| (node.retries, node.digest));
         let count = portion.batch.len() as u32;
         let stderr = match self.tasks.get_mut(at) {
             Some(task) if !error.names_its_rows() => task.take_last_words(),
@@ -118,7 +115,7 @@ impl Worker {
             Step::Refuse(refused) => {
                 for (row, reason) in &refused {
                     let cause = Cause { reason, stderr: &stderr };
-                    self.verdicts.remember(at as u16, delivered, portion.delivered_row(*row), cause);
+                    self.verdicts.remember((at as u16, digest), delivered, portion.delivered_row(*row), cause);
                     self.refuse(at, &portion.batch, *row, cause)?;
                 }
                 let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);
@@ -126,7 +123,7 @@ impl Worker {
                 portions.push(portion.part(&left, portion.searching));
             }
             Step::Retry { after_ms } => {
-                std::thread::sleep(Duration::from_millis(after_ms));
+                self.shared.clock.pause(after_ms);
                 portions.push(portion);
             }
             Step::Split { at: first, timed_out } => {

@@ -102,6 +102,7 @@ impl World {
             topics: BTreeMap::from([(SOURCE.to_owned(), topic)]),
             changelog: 0,
             digests: BTreeMap::new(),
+            planned_after: None,
             operators: vec![("sum".to_owned(), vec!["sum".to_owned()])],
             sink_ids: SINKS.map(str::to_owned).to_vec(),
             sink_ends: BTreeMap::new(),

@@ -5,7 +5,7 @@ use super::topics::Internal;
 use super::{KafkaCluster, REQUEST_MS, Settings};
 use crate::error::KafkaError;
 use crate::metadata;
-use crate::names::changelog_topic;
+use crate::names::{changelog_topic, modules_topic};
 use crate::sums::group_offsets;
 
 /// How librdkafka calls the refusal of a group.
@@ -67,6 +67,11 @@ impl KafkaCluster {
             } else {
                 problems.extend(self.check_can_create(&topic.name, topic.partitions, &topic.config()).err());
             }
+        }
+        // Made with the first module that is swapped in.
+        let modules = modules_topic(&needs.id);
+        if self.has_topic(&modules) {
+            problems.extend(self.forbidden(&modules, &[READ, WRITE]));
         }
         if let Some(topic) = needs.sources.first().filter(|topic| self.has_topic(topic)) {
             problems.extend(self.check_group(&needs.id, topic));

@@ -26,25 +26,29 @@ pub(super) struct Internal {
     pub(super) name: String,
     pub(super) partitions: i32,
     /// Beside `cleanup.policy=compact`: a setting and what it must be at least.
-    at_least: (&'static str, i64),
+    at_least: Option<(&'static str, i64)>,
 }
 
 impl Internal {
     /// The pipeline's own topics: commits, then changes.
     pub(super) fn of(id: &str, changelog: u32) -> [Self; 2] {
-        let commits =
-            Self { name: commits_topic(id), partitions: 1, at_least: ("min.compaction.lag.ms", COMMITS_KEPT_MS) };
+        let commits = Self {
+            name: commits_topic(id),
+            partitions: 1,
+            at_least: Some(("min.compaction.lag.ms", COMMITS_KEPT_MS)),
+        };
         let changes = Self {
             name: changelog_topic(id, changelog),
             partitions: CHANGELOG_PARTITIONS as i32,
-            at_least: (DELETE_RETENTION, REMOVALS_KEPT_MS),
+            at_least: Some((DELETE_RETENTION, REMOVALS_KEPT_MS)),
         };
         [commits, changes]
     }
 
-    pub(super) fn config(&self) -> [(&'static str, String); 2] {
-        let (name, value) = self.at_least;
-        [("cleanup.policy", "compact".to_owned()), (name, value.to_string())]
+    /// The settings it is made with.
+    pub(super) fn config(&self) -> Vec<(&'static str, String)> {
+        let least = self.at_least.map(|(name, value)| (name, value.to_string()));
+        std::iter::once(("cleanup.policy", "compact".to_owned())).chain(least).collect()
     }
 }
 
@@ -63,16 +67,27 @@ impl KafkaCluster {
     /// # Errors
     /// When one cannot be made, or somebody has changed it.
     pub fn ensure_internal_topics(&self, id: &str, changelog: u32) -> Result<i64, KafkaError> {
-        let topics = Internal::of(id, changelog);
-        let mut removals_kept_ms = None;
-        for topic in &topics {
-            self.create(&topic.name, topic.partitions, &topic.config())?;
-            removals_kept_ms = self.check_internal(topic)?.number(DELETE_RETENTION);
-        }
-        removals_kept_ms.ok_or_else(|| KafkaError::Topic {
-            topic: changelog_topic(id, changelog),
-            reason: format!("the brokers do not tell its `{DELETE_RETENTION}`, so it is not known how old a store may be"),
+        let [commits, changes] = Internal::of(id, changelog);
+        self.ensure(&commits)?;
+        self.ensure(&changes)?.number(DELETE_RETENTION).ok_or_else(|| KafkaError::Topic {
+            topic: changes.name,
+            reason: format!(
+                "the brokers do not tell its `{DELETE_RETENTION}`, so it is not known how old a store may be"
+            ),
         })
+    }
+
+    /// Makes the topic of a pipeline's modules, unless it is there, and checks that it is as it must be.
+    ///
+    /// # Errors
+    /// When it cannot be made, or somebody has changed it.
+    pub(crate) fn ensure_modules_topic(&self, name: &str) -> Result<(), KafkaError> {
+        self.ensure(&Internal { name: name.to_owned(), partitions: 1, at_least: None }).map(drop)
+    }
+
+    fn ensure(&self, topic: &Internal) -> Result<Settings, KafkaError> {
+        self.create(&topic.name, topic.partitions, &topic.config())?;
+        self.check_internal(topic)
     }
 
     fn create(&self, name: &str, partitions: i32, config: &[(&str, String)]) -> Result<(), KafkaError> {
@@ -146,10 +161,10 @@ impl KafkaCluster {
         let settings = self.topic_settings(&topic.name)?;
         if let Some(policy) = settings.get("cleanup.policy").filter(|policy| *policy != "compact") {
             return Err(failed(format!(
-                "has `cleanup.policy={policy}` and must have `compact`: with another, state and commits are lost in time; set it back"
+                "has `cleanup.policy={policy}` and must have `compact`: with another, what is in it is lost in time; set it back"
             )));
         }
-        let (name, least) = topic.at_least;
+        let Some((name, least)) = topic.at_least else { return Ok(settings) };
         if let Some(value) = settings.number(name).filter(|value| *value < least) {
             tracing::warn!(topic = topic.name, "`{name}` is {value} and was made {least}: somebody lowered it");
         }

@@ -1,7 +1,7 @@
 #![expect(clippy::panic, reason = "tests")]
 use super::*;
-use millstream_model::commit::TopicIdentity;
-use millstream_model::ids::EpochNumber;
+use millstream_model::commit::{OperatorCommit, TopicIdentity};
+use millstream_model::ids::{Digest, EpochNumber, Generation};
 use std::collections::BTreeMap;
 
 fn token(lineage: u8, epoch: u64) -> Token {
@@ -26,6 +26,7 @@ fn open(incarnation: u64) -> OpenRecord {
         digests: BTreeMap::new(),
         key_groups: KEY_GROUPS.to_owned(),
         sink_starts: BTreeMap::new(),
+        named_since: BTreeMap::new(),
     }
 }
 
@@ -42,6 +43,7 @@ fn identity() -> Identity {
         topics: BTreeMap::from([("in".to_owned(), topic("lines", "T1", 4))]),
         changelog: 0,
         digests: BTreeMap::new(),
+        planned_after: None,
         operators: Vec::new(),
         sink_ids: Vec::new(),
         sink_ends: BTreeMap::new(),
@@ -241,4 +243,33 @@ fn a_resolve_believes_the_log_alone() {
     assert!(matches!(at_resolve(&found(6, 1), &ours), Err(Stop::Tokens { .. })));
     assert!(matches!(at_resolve(&found(4, 2), &ours), Err(Stop::Fenced { .. })));
     assert!(matches!(at_resolve(&found(5, 2), &ours), Err(Stop::Fenced { .. })));
+}
+
+#[test]
+fn a_plan_that_an_elder_has_overtaken_is_made_anew() {
+    let digest = |number| Digest([number; 32]);
+    let newest = |generation, number| CommitRecord {
+        operators: vec![OperatorCommit {
+            id: "op".to_owned(),
+            generation: Generation(generation),
+            digest: digest(number),
+            watermark_ms: None,
+            state_versions: BTreeMap::new(),
+        }],
+        ..commit(1, 5)
+    };
+    let planned = |planned_after| Identity {
+        digests: BTreeMap::from([("op".to_owned(), digest(1))]),
+        planned_after,
+        ..identity()
+    };
+    let seen = restart::versions(Some(&newest(2, 1)));
+    assert_eq!(check_versions(&planned(Some(seen.clone())), Some(&newest(2, 1))), Ok(()));
+    let overtaken = Err(Stop::Overtaken { operator: "op".to_owned() });
+    assert_eq!(check_versions(&planned(Some(seen.clone())), Some(&newest(3, 1))), overtaken);
+    assert_eq!(check_versions(&planned(Some(seen.clone())), Some(&newest(2, 2))), overtaken);
+    assert_eq!(check_versions(&planned(Some(seen)), None), overtaken);
+    assert_eq!(check_versions(&planned(Some(BTreeMap::new())), Some(&newest(1, 1))), overtaken);
+    assert_eq!(check_versions(&planned(Some(BTreeMap::new())), None), Ok(()));
+    assert_eq!(check_versions(&planned(None), Some(&newest(1, 1))), Ok(()));
 }
