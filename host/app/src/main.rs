@@ -10,6 +10,7 @@ mod history;
 mod in_memory;
 mod metrics;
 mod paths;
+mod preflight;
 mod progress;
 mod signals;
 mod store;

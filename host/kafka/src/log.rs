@@ -122,7 +122,7 @@ impl KafkaLog {
         let Some(bytes) = self.sizes.as_ref().and_then(|sizes| sizes.batch_bytes_max()) else {
             return self.producing.clone();
         };
-        let given = self.producing.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
+        let given = self.producing.value("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
         self.producing.with(&[("batch.size", &given.min(bytes).to_string())])
     }
 

@@ -64,7 +64,9 @@ impl Properties {
         self.given.get("bootstrap.servers").map_or("", String::as_str)
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    /// The value of a property, secrets included.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
         self.given.get(name).map(String::as_str)
     }
 

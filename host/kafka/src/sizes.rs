@@ -88,7 +88,7 @@ pub(crate) fn record_bytes_max(topic: Option<usize>, client: Option<usize>) -> u
 pub(crate) fn client_bytes_max(properties: &crate::Properties) -> Result<Option<usize>, KafkaError> {
     const NAME: &str = "message.max.bytes";
     let refused = |_| KafkaError::Property { name: NAME.to_owned(), reason: "it is a number of bytes".to_owned() };
-    properties.get(NAME).map(|bytes| bytes.parse().map_err(refused)).transpose()
+    properties.value(NAME).map(|bytes| bytes.parse().map_err(refused)).transpose()
 }
 
 #[cfg(test)]

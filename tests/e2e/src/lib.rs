@@ -20,7 +20,7 @@ pub use count_job::{CountJob, CountJobOptions, guest, plugin};
 pub use counts::Counts;
 pub use crash::{CrashPoint, RandomKills, seed};
 pub use eventually::eventually;
-pub use kafka::{Kafka, KafkaOptions, ProxiedListener};
+pub use kafka::{Kafka, KafkaOptions, ProxiedListener, SecuredListener};
 pub use kafka_proxy::{ApiKey, Proxy, Rule};
 pub use millstream::{Exit, Millstream, MillstreamOptions, Workplace};
 pub use port::free_port;

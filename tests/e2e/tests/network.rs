@@ -21,7 +21,7 @@ struct Network {
 impl Network {
     fn new(properties: &[(&str, &str)]) -> Result<Self> {
         let properties = properties.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let kafka = Kafka::start(&KafkaOptions { properties, proxied_listeners: 1 })?;
+        let kafka = Kafka::start(&KafkaOptions { properties, proxied_listeners: 1, ..KafkaOptions::default() })?;
         let Some(listener) = kafka.proxied().first().copied() else { bail!("no proxied listener") };
         Ok(Self { proxy: Proxy::start(listener.listen, listener.upstream)?, kafka })
     }

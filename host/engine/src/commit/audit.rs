@@ -120,6 +120,7 @@ mod tests {
             digests: BTreeMap::new(),
             key_groups: String::new(),
             sink_starts: BTreeMap::new(),
+            named_since: BTreeMap::new(),
         };
         (CommitsKey::Open, encode_open(&open))
     }

@@ -37,6 +37,8 @@ pub(super) fn fresh(committer: &mut Committer) -> Result<(), Stop> {
         if has_cells { Err(seen()) } else { Ok(()) }
     });
     if has_cells {
+        // They may be of somebody who has taken the pipeline meanwhile.
+        decide::check_owner(&committer.read_log()?, committer.lineage, committer.incarnation)?;
         let id = &committer.identity.id;
         return Err(Stop::Config(format!(
             "nothing is committed, and changelog {} of pipeline `{id}` holds state: were the commits deleted, or was a start from a checkpoint cut off? \

@@ -124,8 +124,7 @@ impl Worker {
 
     fn shown_place(&self, batch: &RecordBatch, row: u32) -> String {
         let Place { source, partition, offset } = self.place(batch, row);
-        let topic = self.shared.topics.get(&*source).map(|topic| format!(" (topic `{topic}`)")).unwrap_or_default();
-        format!("source `{source}`{topic}, partition {partition}, offset {offset}")
+        format!("source `{source}`, partition {partition}, offset {offset}")
     }
 
     /// The error that stops the pipeline on behalf of an operator.

@@ -60,6 +60,7 @@ impl World {
             digests: identity.digests,
             key_groups: "murmur2/128".to_owned(),
             sink_starts: BTreeMap::new(),
+            named_since: BTreeMap::new(),
         }
     }
 
