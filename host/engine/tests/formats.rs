@@ -83,11 +83,7 @@ fn commit_of_1() -> CommitRecord {
 
 fn commit_of_2() -> CommitRecord {
     let older = BTreeMap::from([("seen".to_owned(), vec![1, 300])]);
-    CommitRecord {
-        catalog: catalog(),
-        older_versions: BTreeMap::from([("count".to_owned(), older)]),
-        ..commit_of_1()
-    }
+    CommitRecord { catalog: catalog(), older_versions: BTreeMap::from([("count".to_owned(), older)]), ..commit_of_1() }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -106,7 +102,11 @@ fn assert_read(key: CommitsKey, fixture: &str, expected: CommitsEntry) {
 
 #[track_caller]
 fn assert_written(fixture: &str, bytes: &[u8]) {
-    assert_eq!(hex(bytes), hex(&unhex(fixture)), "the format has changed: it needs a new version, and a fixture of its own");
+    assert_eq!(
+        hex(bytes),
+        hex(&unhex(fixture)),
+        "the format has changed: it needs a new version, and a fixture of its own"
+    );
 }
 
 #[test]
@@ -152,7 +152,10 @@ fn cells_are_laid_out_as_they_always_were() {
     let expected = [&unhex("01027f038201")[..], &user_key, b"c"].concat();
     assert_eq!(hex(&key), hex(&expected));
     let space = CellSpace { operator: 0x0102, state: 3 };
-    assert_eq!(read_key(&expected), Some(CellKey { space, group: KeyGroup(0x7f), user_key: &user_key, cell_key: b"c" }));
+    assert_eq!(
+        read_key(&expected),
+        Some(CellKey { space, group: KeyGroup(0x7f), user_key: &user_key, cell_key: b"c" })
+    );
     let mut value = Vec::new();
     write_value(&mut value, 300, b"value");
     assert_eq!(hex(&value), "ac0276616c7565");

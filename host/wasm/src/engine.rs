@@ -65,7 +65,8 @@ impl Engine {
     /// [`LoadError::Runtime`] if this machine cannot run it.
     pub fn new(settings: EngineSettings) -> Result<Self, LoadError> {
         let runtime = |reason: String| LoadError::Runtime { reason };
-        let wasm = wasmtime::Engine::new(&config(settings.stack_bytes_max)).map_err(|error| runtime(format!("{error:#}")))?;
+        let wasm =
+            wasmtime::Engine::new(&config(settings.stack_bytes_max)).map_err(|error| runtime(format!("{error:#}")))?;
         let linker = linker(&wasm).map_err(|error| runtime(format!("{error:#}")))?;
         let ticker = Ticker::start(&wasm).map_err(|error| runtime(error.to_string()))?;
         let cache = settings.cache_dir.as_ref().and_then(|directory| match CompileCache::open(directory, &wasm) {

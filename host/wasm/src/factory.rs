@@ -56,7 +56,12 @@ pub struct Declared {
 
 impl Default for Declared {
     fn default() -> Self {
-        Self { inputs: vec!["in".to_owned()], outputs: vec!["out".to_owned()], state_version: 1, reads_versions: Vec::new() }
+        Self {
+            inputs: vec!["in".to_owned()],
+            outputs: vec!["out".to_owned()],
+            state_version: 1,
+            reads_versions: Vec::new(),
+        }
     }
 }
 

@@ -42,8 +42,9 @@ pub(crate) fn check_schema(schema: &str) -> Result<(), String> {
 
 /// Checks a configuration.
 pub(crate) fn check(schema: &str, config: &str) -> Result<(), Refusal> {
-    let config: Value = serde_json::from_str(config)
-        .map_err(|error| Refusal::Config(Violation { setting: Vec::new(), reason: format!("it is no JSON: {error}") }))?;
+    let config: Value = serde_json::from_str(config).map_err(|error| {
+        Refusal::Config(Violation { setting: Vec::new(), reason: format!("it is no JSON: {error}") })
+    })?;
     match validator(schema).map_err(Refusal::Schema)?.validate(&config) {
         Ok(()) => Ok(()),
         Err(error) => Err(Refusal::Config(violation(&error))),
@@ -118,7 +119,9 @@ impl<'a> Unfolding<'a> {
     fn target(&self, name: &str, target: &Value) -> Result<&'a Value, String> {
         let pointer = target.as_str().filter(|_| name == "$ref").and_then(|text| text.strip_prefix('#'));
         pointer.and_then(|pointer| self.root.pointer(pointer)).ok_or_else(|| {
-            format!("has a `{name}` to {target}: only a `$ref` to a place in it (`#/…`) is followed, and it has to be there")
+            format!(
+                "has a `{name}` to {target}: only a `$ref` to a place in it (`#/…`) is followed, and it has to be there"
+            )
         })
     }
 }
@@ -201,7 +204,8 @@ mod tests {
         assert!(check_schema(&chain(60, 2)).is_err_and(|reason| reason.contains("100000 parts")));
         assert!(check_schema(&chain(2_000, 1)).is_err_and(|reason| reason.contains("256 levels")));
         assert_eq!(check(r##"{"$ref": "#"}"##, "{}"), Ok(()));
-        let tree = r##"{"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}, "additionalProperties": false}"##;
+        let tree =
+            r##"{"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}, "additionalProperties": false}"##;
         assert_eq!(check(tree, r#"{"left": {"right": {}}}"#), Ok(()));
         assert!(check(tree, r#"{"left": {"rihgt": {}}}"#).is_err());
     }

@@ -93,10 +93,7 @@ fn what_was_said_before_time_ran_out_is_kept() {
     let error = failures.process(&[record("a", "mutter")]).unwrap_err();
     let last_words = Some("never comes back".to_owned());
     assert_eq!(error, CallError::Timeout { limit_ms: 30, last_words });
-    assert_eq!(
-        error.to_string(),
-        "ran longer than 30 ms (`limits.batch_time`); its last words: never comes back"
-    );
+    assert_eq!(error.to_string(), "ran longer than 30 ms (`limits.batch_time`); its last words: never comes back");
 }
 
 #[test]

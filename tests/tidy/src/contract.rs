@@ -24,7 +24,11 @@ pub fn check_documented(tree: &Tree) -> Vec<Finding> {
             // An item that goes over several lines begins on the first of them.
             let is_item = !is_inside && !PLAIN.iter().any(|plain| line.starts_with(plain));
             if is_item && !is_documented {
-                findings.push(Finding::new(path, number, "an item of the contract without a `///` that says what it means"));
+                findings.push(Finding::new(
+                    path,
+                    number,
+                    "an item of the contract without a `///` that says what it means",
+                ));
             }
             is_documented = false;
             is_inside = !line.ends_with(['{', '}', ';', ',']) || (is_inside && line.ends_with(','));
@@ -48,7 +52,8 @@ pub fn check_word_count(tree: &Tree) -> Vec<Finding> {
             shown |= path == PAGE;
             let lines = block.lines().count();
             if lines > WORD_COUNT_LINES {
-                let what = format!("a word count of {lines} lines, {WORD_COUNT_LINES} are the limit: the SDK asks too much");
+                let what =
+                    format!("a word count of {lines} lines, {WORD_COUNT_LINES} are the limit: the SDK asks too much");
                 findings.push(Finding::new(path, line, what));
             }
         }
@@ -104,7 +109,8 @@ mod tests {
     }
 
     fn counted(lines: usize) -> usize {
-        let block = format!("```rust\n{}export_operators! {{ \"word-count\": WordCount }}\n```\n", "x\n".repeat(lines - 1));
+        let block =
+            format!("```rust\n{}export_operators! {{ \"word-count\": WordCount }}\n```\n", "x\n".repeat(lines - 1));
         check_word_count(&Tree::of(&[("guest-sdk/rust/README.md", &block)])).len()
     }
 

@@ -194,7 +194,10 @@ mod tests {
         for workspace in super::GUESTS {
             let good = "[dependencies]\nmillstream-sdk.workspace = true\nwit-bindgen.workspace = true\nserde = \"1\"\n";
             assert_eq!(found(workspace, good), 0);
-            assert_eq!(found(workspace, "[dev-dependencies]\nmillstream-engine = { path = \"../../host/engine\" }\n"), 1);
+            assert_eq!(
+                found(workspace, "[dev-dependencies]\nmillstream-engine = { path = \"../../host/engine\" }\n"),
+                1
+            );
             assert_eq!(found(workspace, "[dependencies]\nwasmtime = \"48\"\n"), 1);
         }
     }

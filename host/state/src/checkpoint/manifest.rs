@@ -205,7 +205,10 @@ mod tests {
     #[test]
     fn manifests_of_format_1_are_read_and_written() {
         let read = Checkpoint::decode("here", "there", FORMAT_1.as_bytes()).unwrap();
-        assert_eq!((read.pipeline.as_str(), read.kind, read.taken_ms), ("words", CheckpointKind::Savepoint, 1_700_000_000_500));
+        assert_eq!(
+            (read.pipeline.as_str(), read.kind, read.taken_ms),
+            ("words", CheckpointKind::Savepoint, 1_700_000_000_500)
+        );
         assert_eq!(read.commit.token.to_string(), "6c696e65/300/70000");
         assert_eq!(read.open.as_ref().map(|open| open.key_groups.as_str()), Some("murmur2/128"));
         let files: Vec<_> = read.files.iter().map(|file| (file.name.as_str(), file.bytes)).collect();

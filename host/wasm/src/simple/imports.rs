@@ -116,7 +116,9 @@ fn state(linker: &mut Linker<Host>) -> Result<()> {
             };
             let names = call.entry_keys(0, key_row, range)?;
             if names.len() > NAMES_MAX {
-                let reason = format!("it asked for more than {NAMES_MAX} names in state at once: page through them with `after`");
+                let reason = format!(
+                    "it asked for more than {NAMES_MAX} names in state at once: page through them with `after`"
+                );
                 return Err(Fault::Refuse { row, reason });
             }
             Ok(names)

@@ -40,7 +40,12 @@ pub fn module(name: &str) -> Module {
 }
 
 pub fn config(json: &str) -> OperatorConfig {
-    OperatorConfig { pipeline: "whole".to_owned(), id: "subject".to_owned(), config: json.to_owned(), ..OperatorConfig::default() }
+    OperatorConfig {
+        pipeline: "whole".to_owned(),
+        id: "subject".to_owned(),
+        config: json.to_owned(),
+        ..OperatorConfig::default()
+    }
 }
 
 /// A store that holds nothing.

@@ -43,7 +43,8 @@ mod component {
 
     impl Guest for Failures {
         fn catalog() -> Vec<CatalogEntry> {
-            let config_schema = r#"{"type": "object", "properties": {"depth": {"type": "integer"}}, "additionalProperties": false}"#;
+            let config_schema =
+                r#"{"type": "object", "properties": {"depth": {"type": "integer"}}, "additionalProperties": false}"#;
             vec![CatalogEntry {
                 name: "failures".to_owned(),
                 version: "0.1.0".to_owned(),
@@ -143,9 +144,15 @@ mod component {
     }
 
     fn emit(parents: Vec<u32>, value: Option<Vec<u8>>) {
-        let values =
-            value.map(|bytes| BytesColumn { ends: vec![bytes.len() as u32], bytes, absent: Vec::new() });
-        effects::emit(&effects::OutputBatch { port: 0, parents, keys: None, values, timestamps_ms: None, headers: None });
+        let values = value.map(|bytes| BytesColumn { ends: vec![bytes.len() as u32], bytes, absent: Vec::new() });
+        effects::emit(&effects::OutputBatch {
+            port: 0,
+            parents,
+            keys: None,
+            values,
+            timestamps_ms: None,
+            headers: None,
+        });
     }
 
     export!(Failures);

@@ -107,7 +107,9 @@ fn check_names(field: &str, place: &Place, names: &[String]) -> Result<(), Probl
     };
     for (at, name) in names.iter().enumerate() {
         let text = if !is_good(name) {
-            format!("`{name}` is no name: a letter, then letters, digits and `-`, all lowercase, at most {NAME_BYTES_MAX}")
+            format!(
+                "`{name}` is no name: a letter, then letters, digits and `-`, all lowercase, at most {NAME_BYTES_MAX}"
+            )
         } else if field == "outputs" && ["late", "rejected"].contains(&name.as_str()) {
             format!("`{name}` is an output that every operator has by itself: choose another name")
         } else if names.iter().take(at).any(|other| other == name) {
