@@ -6,11 +6,14 @@ use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 use millstream_engine::run::Control;
+use millstream_engine::run::board::OwnMetric;
 use millstream_model::plan::Plan;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -28,7 +31,7 @@ fn counter(
     (name, help): (&str, &str),
     values: &[(Labels<'_>, u64)],
 ) -> Result<(), std::fmt::Error> {
-    let kind = prometheus_client::metrics::MetricType::Counter;
+    let kind = MetricType::Counter;
     let mut family = encoder.encode_descriptor(name, help, None, kind)?;
     for (labels, value) in values {
         let own = family.encode_family(labels)?;
@@ -42,7 +45,7 @@ fn gauge(
     (name, help): (&str, &str),
     values: &[(Labels<'_>, i64)],
 ) -> Result<(), std::fmt::Error> {
-    let kind = prometheus_client::metrics::MetricType::Gauge;
+    let kind = MetricType::Gauge;
     let mut family = encoder.encode_descriptor(name, help, None, kind)?;
     for (labels, value) in values {
         let own = family.encode_family(labels)?;
@@ -77,6 +80,7 @@ impl prometheus_client::collector::Collector for Collector {
         counter(&mut encoder, ("millstream_operator_records_refused", "Records refused"), &refused)?;
         counter(&mut encoder, ("millstream_operator_busy_milliseconds", "Time in calls"), &busy)?;
         gauge(&mut encoder, ("millstream_operator_state_bytes", "Cached state"), &state)?;
+        own_metrics(&mut encoder, &now)?;
         let written: Vec<_> = now
             .sinks
             .iter()
@@ -86,6 +90,53 @@ impl prometheus_client::collector::Collector for Collector {
         let whole = [("pipeline", id), ("scope", "run")];
         counter(&mut encoder, ("millstream_commits", "Commits"), &[(whole, now.commit.commits)])?;
         counter(&mut encoder, ("millstream_rollbacks", "Epochs dropped and replayed"), &[(whole, now.commit.rollbacks)])
+    }
+}
+
+/// What operators measure themselves, under `millstream_own_NAME`. Where two operators have one name for different kinds, each kind has a family of its
+/// own: a family has one kind.
+fn own_metrics(encoder: &mut DescriptorEncoder<'_>, now: &Snapshot) -> Result<(), std::fmt::Error> {
+    type Measured<'a> = Vec<(&'a str, &'a OwnMetric)>;
+    let mut families: BTreeMap<(&str, &'static str), Measured<'_>> = BTreeMap::new();
+    for (operator, status) in &now.operators {
+        for (name, metric) in &status.metrics {
+            families.entry((name, kind_name(metric))).or_default().push((operator, metric));
+        }
+    }
+    let kinds = |name: &str| families.keys().filter(|(other, _)| *other == name).count();
+    for ((name, kind_name), measured) in &families {
+        let suffix = if kinds(name) > 1 { format!("_as_{kind_name}") } else { String::new() };
+        let Some((_, first)) = measured.first() else { continue };
+        let family = format!("millstream_own_{name}{suffix}");
+        let mut family = encoder.encode_descriptor(&family, "Measured by operators themselves", None, kind(first))?;
+        for (operator, metric) in measured {
+            let labels = [("pipeline", now.id.as_str()), ("operator", *operator)];
+            let mut own = family.encode_family(&labels)?;
+            match metric {
+                OwnMetric::Counter(sum) => ConstCounter::new(*sum).encode(own)?,
+                OwnMetric::Gauge(value) => ConstGauge::new(*value).encode(own)?,
+                OwnMetric::Histogram { count, sum } => {
+                    own.encode_histogram::<NoLabelSet>(*sum, *count, &[(f64::MAX, *count)], None)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn kind_name(metric: &OwnMetric) -> &'static str {
+    match metric {
+        OwnMetric::Counter(_) => "counter",
+        OwnMetric::Gauge(_) => "gauge",
+        OwnMetric::Histogram { .. } => "histogram",
+    }
+}
+
+fn kind(metric: &OwnMetric) -> MetricType {
+    match metric {
+        OwnMetric::Counter(_) => MetricType::Counter,
+        OwnMetric::Gauge(_) => MetricType::Gauge,
+        OwnMetric::Histogram { .. } => MetricType::Histogram,
     }
 }
 
