@@ -2,8 +2,8 @@
 //!
 //! They tell what runs here and how much of it, so they are for this machine, unless somebody says by which names they may be asked for from elsewhere. A page in
 //! a browser on this machine can send requests to any address of it, under a name of its author's choice (DNS rebinding): so that name is looked at before anything else.
-//!
-//! What operators measure themselves is in four families of ours, with its name as a label: no name that a guest thinks of can meet another metric's.
+
+mod own;
 
 use crate::error::{Failure, Outcome};
 use crate::progress::Snapshot;
@@ -13,10 +13,9 @@ use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::Router;
-use millstream_engine::call::OwnMetric;
 use millstream_engine::run::Control;
 use millstream_model::plan::Plan;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -31,12 +30,12 @@ struct Collector {
     control: Arc<Control>,
 }
 
-type Labels<'a, const N: usize> = [(&'a str, &'a str); N];
+type Labels<'a> = [(&'a str, &'a str); 2];
 
-fn counter<const N: usize>(
+fn counter(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help): (&str, &str),
-    values: &[(Labels<'_, N>, u64)],
+    values: &[(Labels<'_>, u64)],
 ) -> Result<(), std::fmt::Error> {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in values {
@@ -46,10 +45,10 @@ fn counter<const N: usize>(
     Ok(())
 }
 
-fn gauge<V: EncodeGaugeValue + Copy, const N: usize>(
+fn gauge(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help): (&str, &str),
-    values: &[(Labels<'_, N>, V)],
+    values: &[(Labels<'_>, i64)],
 ) -> Result<(), std::fmt::Error> {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for (labels, value) in values {
@@ -57,29 +56,6 @@ fn gauge<V: EncodeGaugeValue + Copy, const N: usize>(
         ConstGauge::new(*value).encode(own)?;
     }
     Ok(())
-}
-
-/// What operators measure themselves.
-fn own(encoder: &mut DescriptorEncoder<'_>, now: &Snapshot) -> Result<(), std::fmt::Error> {
-    let (mut counters, mut gauges, mut counts, mut sums) = (vec![], vec![], vec![], vec![]);
-    for (operator, status) in &now.operators {
-        for (name, metric) in &status.metrics {
-            let labels = [("pipeline", now.id.as_str()), ("operator", operator.as_str()), ("name", name.as_str())];
-            match metric {
-                OwnMetric::Counter(value) => counters.push((labels, *value)),
-                OwnMetric::Gauge(value) => gauges.push((labels, *value)),
-                OwnMetric::Histogram { count, sum } => {
-                    counts.push((labels, *count));
-                    sums.push((labels, *sum));
-                }
-            }
-        }
-    }
-    counter(encoder, ("millstream_operator_own_counter", "Counters of operators' own"), &counters)?;
-    gauge(encoder, ("millstream_operator_own_gauge", "Gauges of operators' own"), &gauges)?;
-    counter(encoder, ("millstream_operator_own_observations", "Observations of operators' own"), &counts)?;
-    // What is observed may be negative.
-    gauge(encoder, ("millstream_operator_own_observed_sum", "Sums of these observations"), &sums)
 }
 
 impl prometheus_client::collector::Collector for Collector {
@@ -108,13 +84,13 @@ impl prometheus_client::collector::Collector for Collector {
         counter(&mut encoder, ("millstream_operator_records_refused", "Records refused"), &refused)?;
         counter(&mut encoder, ("millstream_operator_busy_milliseconds", "Time in calls"), &busy)?;
         gauge(&mut encoder, ("millstream_operator_state_bytes", "Cached state"), &state)?;
+        own::encode(&mut encoder, &now)?;
         let written: Vec<_> = now
             .sinks
             .iter()
             .map(|(sink, status)| ([("pipeline", id), ("sink", sink.as_str())], status.records))
             .collect();
         counter(&mut encoder, ("millstream_sink_records", "Records of committed epochs"), &written)?;
-        own(&mut encoder, &now)?;
         let whole = [("pipeline", id), ("scope", "run")];
         counter(&mut encoder, ("millstream_commits", "Commits"), &[(whole, now.commit.commits)])?;
         counter(&mut encoder, ("millstream_rollbacks", "Epochs dropped and replayed"), &[(whole, now.commit.rollbacks)])
@@ -233,43 +209,5 @@ mod tests {
         assert!(refused.text.contains("--metrics-host"), "{}", refused.text);
         assert!(Door::take(anywhere, &["metrics.example.org".to_owned()]).is_ok());
         assert!(Door::take("127.0.0.1:0".parse().unwrap(), &[]).is_ok());
-    }
-
-    #[test]
-    fn what_operators_measure_themselves_is_told_with_pipeline_operator_and_name() {
-        let metrics = [
-            ("seen_total", OwnMetric::Counter(7)),
-            ("level", OwnMetric::Gauge(-0.5)),
-            ("latency", OwnMetric::Histogram { count: 3, sum: 1.5 }),
-        ];
-        let operator = OperatorStatus {
-            metrics: metrics.map(|(name, metric)| (name.to_owned(), metric)).into_iter().collect(),
-            ..OperatorStatus::default()
-        };
-        let now = Snapshot {
-            id: "words".to_owned(),
-            operators: [("count".to_owned(), operator)].into(),
-            ..Snapshot::default()
-        };
-        #[derive(Debug)]
-        struct Own(Snapshot);
-        impl prometheus_client::collector::Collector for Own {
-            fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-                own(&mut encoder, &self.0)
-            }
-        }
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Own(now)));
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let labels = |name: &str| format!("{{pipeline=\"words\",operator=\"count\",name=\"{name}\"}}");
-        for line in [
-            format!("millstream_operator_own_counter_total{} 7", labels("seen_total")),
-            format!("millstream_operator_own_gauge{} -0.5", labels("level")),
-            format!("millstream_operator_own_observations_total{} 3", labels("latency")),
-            format!("millstream_operator_own_observed_sum{} 1.5", labels("latency")),
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
-        }
     }
 }

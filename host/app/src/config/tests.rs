@@ -135,3 +135,50 @@ fn secrets_are_read_from_where_the_file_says_and_never_shown() {
     let text = parse(&of_file.replace("file:password", "file:.")).unwrap_err();
     assert!(text.contains("cannot be read"), "{text}");
 }
+
+#[test]
+fn what_a_simple_module_does_not_say_is_declared() {
+    let with = |declare: &str| GOOD.replace("key_by: key,", &format!("key_by: key, declare: {{ {declare} }},"));
+    let file = PipelineFile::parse(
+        Path::new("p.yaml"),
+        &with("outputs: [small, large], state_version: 3, reads_versions: [1, 2]"),
+    );
+    let resolved = file.and_then(|file| file.resolve()).map_err(|failure| failure.text).unwrap();
+    let declared = resolved.operators.first().and_then(|operator| operator.declared.clone()).unwrap();
+    assert_eq!(
+        (declared.inputs, declared.outputs),
+        (vec!["in".to_owned()], vec!["small".to_owned(), "large".to_owned()])
+    );
+    assert_eq!((declared.state_version, declared.reads_versions), (3, vec![1, 2]));
+    for (declare, expected) in [
+        ("outputs: [Small]", "`Small` is no name"),
+        ("outputs: [small, late]", "that every operator has by itself"),
+        ("inputs: [a, a]", "`a` is there twice"),
+        ("inputs: []", "at least one input"),
+        ("state_version: 2, reads_versions: [1, 2]", "which is the version it writes"),
+        ("ouputs: [a]", "did you mean `outputs`?"),
+    ] {
+        let text = problem(&with(declare));
+        assert!(text.starts_with("p.yaml:6:") && text.contains(expected), "{declare}: {text}");
+    }
+}
+
+#[test]
+fn limits_of_the_sandbox_are_settings() {
+    let with = |limits: &str| GOOD.replace("memory: 32MiB", limits);
+    let text = "stack: 256KiB, instances: 9, tables: 3, request: 1MiB, log_line: 1KiB, metrics: 5";
+    let file = PipelineFile::parse(Path::new("p.yaml"), &with(text));
+    let resolved = file.and_then(|file| file.resolve()).map_err(|failure| failure.text).unwrap();
+    let limits = &resolved.operators.first().unwrap().limits;
+    assert_eq!((limits.stack_bytes_max, limits.instances_max, limits.tables_max), (256 << 10, 9, 3));
+    assert_eq!((limits.request_bytes_max, limits.log_line_bytes_max, limits.metric_names_max), (1 << 20, 1 << 10, 5));
+    // Whoever may emit more may hand more over.
+    let file = PipelineFile::parse(Path::new("p.yaml"), &with("output_bytes: 64MiB"));
+    let resolved = file.and_then(|file| file.resolve()).map_err(|failure| failure.text).unwrap();
+    assert_eq!(resolved.operators.first().unwrap().limits.request_bytes_max, 128 << 20);
+    assert!(problem(&with("stack: 2MiB")).contains("`limits.stack` is at most 1MiB"));
+    assert!(
+        problem(&with("instances: 0")).contains("`limits.instances`")
+            || problem(&with("instances: 0")).contains("instances")
+    );
+}
