@@ -206,8 +206,8 @@ pub(crate) fn compose(
     let mut commits: Option<Box<dyn CommitsReader>> = None;
     let mut sizes: Arc<dyn RecordSizesReader> = Arc::new(RecordSizes::any(resolved.sinks.len()));
     if let (Some(cluster), Some(properties)) = (&outside.cluster, &resolved.kafka) {
-        let ensured = cluster.ensure_internal_topics(&resolved.id, changelog);
-        settings.removals_kept_ms = ensured.map_err(Failure::config)?;
+        let removals_kept_ms = cluster.ensure_internal_topics(&resolved.id, changelog).map_err(Failure::config)?;
+        settings.base_age_ms_max = removals_kept_ms / 2;
         let topics = Arc::new(cluster.sizes(&resolved.id, changelog, sink_topics(resolved)).map_err(Failure::config)?);
         log = log.map(|log| log.with_sizes(Arc::clone(&topics)));
         sizes = topics;

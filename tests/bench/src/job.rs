@@ -48,7 +48,7 @@ impl Taken {
     /// Records per second of processor time.
     #[must_use]
     pub fn per_cpu_s(&self) -> f64 {
-        self.records as f64 / self.cpu_s.max(0.001)
+        self.records as f64 / self.cpu_s.max(1e-9)
     }
 
     /// Nanoseconds of processor time per record.

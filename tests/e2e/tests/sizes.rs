@@ -190,8 +190,8 @@ fn a_letter_carries_what_the_guest_said_last() -> Result<()> {
     job.client()?.produce(&job.input, [Record::new("k", "trap")])?;
     let run = job.workplace.start(&MillstreamOptions::default())?;
     let letter = job.read(&job.dead, 1)?.remove(0);
-    let stderr = header(&letter, "millstream-stderr").unwrap_or_default();
-    assert!(stderr.contains("poisoned on purpose"), "{letter:?}");
+    let reason = header(&letter, "millstream-reason").unwrap();
+    assert!(reason.contains("poisoned on purpose"), "{reason}");
     end(&run)?;
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::decide;
 use super::seed::Seeded;
 use super::sums::{sum_changes, sum_outputs};
 use super::{CommitPorts, CommitterSettings, EpochEnd, EpochLost, Identity, SinkPort, Stop};
+use crate::planted::Bug;
 use crate::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, Meta, TransactionLog};
 use millstream_model::commit::{BeginRecord, Catalog, CatalogEntry, CommitRecord, OutputTotal, PartitionPosition};
 use millstream_model::ids::{EpochNumber, Incarnation, Lineage, SinkIndex, Token};
@@ -281,7 +282,7 @@ impl Committer {
         self.ports.state.write(&changes, meta, is_only_copy)?;
         fail::fail_point!("after_apply");
         let connections_lost = self.ports.log.as_ref().map_or(0, |log| log.connections_lost());
-        let needs_init = connections_lost != self.open.connections_lost;
+        let needs_init = connections_lost != self.open.connections_lost && !Bug::KeepProducer.is_planted();
         self.open = Transaction { needs_init, ..Transaction::new(self.ports.sinks.len()) };
         self.applied = Some(record);
         self.committed_ms = self.ports.clock.monotonic_ms();

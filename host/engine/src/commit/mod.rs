@@ -88,11 +88,10 @@ pub struct CommitterSettings {
     pub transaction_timeout_ms: u64,
     /// Whether the store was filled from a checkpoint just now.
     pub from_checkpoint: bool,
+    /// How old a store may be, in milliseconds, for the changelog to be laid over it: half the time for which the changelog tells of removed cells.
+    pub base_age_ms_max: u64,
     /// Resolves in a row, without a commit, after which the pipeline stops.
     pub resolves_max: u32,
-    /// How long the changelog keeps the news that a cell was removed, in milliseconds: its `delete.retention.ms`. A store older than half of that is no base for
-    /// what the changelog holds.
-    pub removals_kept_ms: i64,
     /// The largest cell that the changelog takes, in bytes of key and value.
     pub cell_bytes_max: usize,
     /// Bytes of cells in one transaction while a history is begun with the state of a checkpoint.
@@ -104,8 +103,8 @@ impl Default for CommitterSettings {
         Self {
             transaction_timeout_ms: 15_000,
             from_checkpoint: false,
+            base_age_ms_max: 12 * 3_600 * 1_000,
             resolves_max: 10,
-            removals_kept_ms: 24 * 3_600 * 1_000,
             cell_bytes_max: usize::MAX,
             seed_bytes_max: 16 << 20,
         }

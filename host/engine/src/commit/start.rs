@@ -16,8 +16,8 @@ impl Committer {
         identity: Identity,
         settings: CommitterSettings,
     ) -> Result<(Self, Started), Stop> {
-        let store = store_facts(ports.state.as_ref(), settings.from_checkpoint)?;
-        let Taken { found, begin, open, needs_init } = take(&mut ports, &identity, &store, settings.removals_kept_ms)?;
+        let store = store_facts(ports.state.as_ref(), &settings)?;
+        let Taken { found, begin, open, needs_init } = take(&mut ports, &identity, &store)?;
         let bytes = encode_open(&open);
         let newest = if begin == Begin::Seed { None } else { found.commit };
         let owner = (open.lineage, open.incarnation);
@@ -25,6 +25,8 @@ impl Committer {
         committer.open.needs_init = needs_init;
         committer.catalog.clone_from(&open.catalog);
         let restored_cells = committer.bring_up(begin, store.applied)?;
+        let newest = committer.applied.as_ref().map(|newest| newest.token.to_string());
+        tracing::info!(incarnation = open.incarnation.0, newest, ?begin, restored_cells, "took the pipeline over");
         let has_log = committer.ports.log.is_some();
         committer.ports.state.write(&[], &[(Meta::Open, Some(&bytes))], !has_log)?;
         committer.recover_sinks()?;
@@ -53,12 +55,13 @@ impl Committer {
     }
 }
 
-fn store_facts(state: &dyn StateBackend, is_from_checkpoint: bool) -> Result<StoreFacts, Stop> {
+fn store_facts(state: &dyn StateBackend, settings: &CommitterSettings) -> Result<StoreFacts, Stop> {
     let applied = state.meta(Meta::Applied)?;
     Ok(StoreFacts {
         applied: applied.map(|bytes| decode_commit(&bytes)).transpose()?,
         open: state.meta(Meta::Open)?.map(|bytes| decode_open(&bytes)).transpose()?,
         is_restoring: state.meta(Meta::Restoring)?.is_some(),
-        is_from_checkpoint,
+        is_from_checkpoint: settings.from_checkpoint,
+        base_age_ms_max: settings.base_age_ms_max,
     })
 }

@@ -1,5 +1,5 @@
 use super::codec::{decode_entry, encode_open};
-use super::decide::{self, Ages, Begin, Found, KEY_GROUPS, StoreFacts};
+use super::decide::{self, Begin, Found, KEY_GROUPS, StoreFacts};
 use super::{CommitPorts, Identity, Stop};
 use crate::ports::{Clock, CommitsKey, LogError, LogErrorKind, TransactionLog};
 use crate::swap::restart;
@@ -40,17 +40,11 @@ pub(super) struct Taken {
 
 /// Takes the pipeline over: fences whoever had it, looks, decides and says so in an `open` record. Where that is not certain to have been committed, all of it is done
 /// again: until then an elder could have gone on.
-pub(super) fn take(
-    ports: &mut CommitPorts,
-    identity: &Identity,
-    store: &StoreFacts,
-    removals_kept_ms: i64,
-) -> Result<Taken, Stop> {
+pub(super) fn take(ports: &mut CommitPorts, identity: &Identity, store: &StoreFacts) -> Result<Taken, Stop> {
     let clock = ports.clock.as_ref();
-    let ages = || Ages { now_ms: clock.now_ms(), removals_kept_ms };
     let Some(log) = &mut ports.log else {
         let found = found_in_store(store);
-        let (begin, open) = decide(identity, &found, store, ages())?;
+        let (begin, open) = decide(identity, &found, store, clock.now_ms())?;
         return Ok(Taken { found, begin, open, needs_init: false });
     };
     let mut tried: Option<OpenRecord> = None;
@@ -60,14 +54,14 @@ pub(super) fn take(
         let found = read_log(log.as_mut())?;
         if let (Some(tried), Some(newest)) = (&tried, &found.open) {
             if newest == tried {
-                let begin = decide::at_start(identity, &found, store, ages())?;
+                let begin = decide::at_start(identity, &found, store, clock.now_ms())?;
                 return Ok(Taken { open: newest.clone(), found, begin, needs_init: false });
             }
             if newest.lineage != tried.lineage || newest.incarnation >= tried.incarnation {
                 return Err(Stop::Fenced { by: Box::new(newest.clone()) });
             }
         }
-        let (begin, open) = decide(identity, &found, store, ages())?;
+        let (begin, open) = decide(identity, &found, store, clock.now_ms())?;
         match write_open(log.as_mut(), clock, &open) {
             Ok(needs_init) => return Ok(Taken { found, begin, open, needs_init }),
             Err(error) if error.kind == LogErrorKind::Fatal => return Err(error.into()),
@@ -88,9 +82,9 @@ fn decide(
     identity: &Identity,
     found: &Found,
     store: &StoreFacts,
-    ages: Ages,
+    now_ms: i64,
 ) -> Result<(Begin, OpenRecord), Stop> {
-    let begin = decide::at_start(identity, found, store, ages)?;
+    let begin = decide::at_start(identity, found, store, now_ms)?;
     // The numbers in the cell keys of a store that came from a checkpoint are that one's.
     let (opened, committed) = match begin {
         Begin::Seed => (store.open.as_ref().map(|open| open.catalog.clone()), store.applied.as_ref()),
@@ -101,7 +95,7 @@ fn decide(
     if let Some(commit) = committed {
         catalog.extend(&commit.catalog);
     }
-    let mut open = make_open(identity, found.open.as_ref(), catalog, ages.now_ms)?;
+    let mut open = make_open(identity, found.open.as_ref(), catalog, now_ms)?;
     open.named_since = restart::named_since(&open.digests, found.open.as_ref(), committed);
     Ok((begin, open))
 }

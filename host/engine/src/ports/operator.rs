@@ -15,11 +15,6 @@ pub trait Operator: Send {
     /// See [`CallError`]; the variant says what the engine does next.
     fn process(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>);
 
-    /// What the guest wrote to standard error in the last call, if that did not return; asked for once.
-    fn take_last_words(&mut self) -> String {
-        String::new()
-    }
-
     /// Rewrites values, or values of map entries, that version `from_version` of a state wrote: row `i` of the result replaces row `i`, absent removes
     /// it. Asked for the versions in the state's `migrates_versions` only.
     ///

@@ -1,4 +1,3 @@
-use super::Cause;
 use millstream_model::column::HEADER_FRAME_BYTES;
 use millstream_model::ids::Digest;
 use millstream_model::record::RecordBatch;
@@ -25,8 +24,8 @@ pub struct DeadLetter<'a> {
     pub batch: &'a RecordBatch,
     /// Its row.
     pub row: u32,
-    /// Why it was refused.
-    pub cause: Cause<'a>,
+    /// Why it was refused, and what the guest said last.
+    pub reason: &'a str,
 }
 
 /// Room for what every letter says of its record, and for the notes on what was dropped, in bytes: ids have at most 100 bytes, a topic 249.
@@ -38,26 +37,23 @@ const REASON_BYTES_MAX: usize = 4 << 10;
 /// A reason that is in the way of the record is kept up to here, in bytes.
 const REASON_BYTES_SHORT: usize = 256;
 
-/// What the guest wrote to standard error is kept from its end, up to so many bytes.
-const STDERR_BYTES_MAX: usize = 1 << 10;
-
 /// What of a record and its refusal is in a letter, from all to what must be.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
     value: bool,
     headers: bool,
     key: bool,
-    /// The whole reason and the guest's standard error.
-    words: bool,
+    /// The whole reason.
+    reason: bool,
 }
 
 const KEPT: [Kept; 6] = [
-    Kept { value: true, headers: true, key: true, words: true },
-    Kept { value: true, headers: true, key: true, words: false },
-    Kept { value: false, headers: true, key: true, words: true },
-    Kept { value: false, headers: true, key: true, words: false },
-    Kept { value: false, headers: false, key: true, words: false },
-    Kept { value: false, headers: false, key: false, words: false },
+    Kept { value: true, headers: true, key: true, reason: true },
+    Kept { value: true, headers: true, key: true, reason: false },
+    Kept { value: false, headers: true, key: true, reason: true },
+    Kept { value: false, headers: true, key: true, reason: false },
+    Kept { value: false, headers: false, key: true, reason: false },
+    Kept { value: false, headers: false, key: false, reason: false },
 ];
 
 type Fact = (&'static str, String);
@@ -98,7 +94,6 @@ impl DeadLetter<'_> {
     }
 
     fn facts(&self, provenance: &Provenance<'_>, kept: Kept) -> Vec<Fact> {
-        let Cause { reason, stderr } = self.cause;
         let mut facts = vec![("millstream-source", provenance.source.to_owned())];
         if !provenance.topic.is_empty() {
             facts.push(("millstream-topic", provenance.topic.to_owned()));
@@ -109,11 +104,8 @@ impl DeadLetter<'_> {
             facts.push(("millstream-operator", operator.to_owned()));
             facts.push(("millstream-digest", digest.to_string()));
         }
-        let reason_bytes = if kept.words { REASON_BYTES_MAX } else { REASON_BYTES_SHORT };
-        facts.push(("millstream-reason", head(reason, reason_bytes)));
-        if kept.words && !stderr.is_empty() {
-            facts.push(("millstream-stderr", tail(stderr, STDERR_BYTES_MAX).to_owned()));
-        }
+        let reason_bytes = if kept.reason { REASON_BYTES_MAX } else { REASON_BYTES_SHORT };
+        facts.push(("millstream-reason", head(self.reason, reason_bytes)));
         let (batch, row) = (self.batch, self.row);
         if !kept.value && batch.values.get(row).is_some() {
             facts.push(("millstream-value-dropped", batch.values.value_len(row).to_string()));
@@ -137,19 +129,13 @@ fn head(text: &str, bytes_max: usize) -> String {
     format!("{}… (cut, it has {} bytes)", text.get(..end).unwrap_or_default(), text.len())
 }
 
-/// The end of a text.
-fn tail(text: &str, bytes_max: usize) -> &str {
-    let from = text.ceil_char_boundary(text.len().saturating_sub(bytes_max));
-    text.get(from..).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use millstream_model::record::Origin;
 
-    const CAUSE: Cause<'static> = Cause { reason: "trapped", stderr: "thread panicked" };
+    const REASON: &str = "trapped";
 
     fn record(key: usize, value: usize) -> RecordBatch {
         let mut batch = RecordBatch::default();
@@ -159,12 +145,12 @@ mod tests {
         batch
     }
 
-    fn letter(batch: &RecordBatch, cause: Cause<'_>, record_bytes_max: usize) -> Option<RecordBatch> {
+    fn letter(batch: &RecordBatch, reason: &str, record_bytes_max: usize) -> Option<RecordBatch> {
         let digest = Digest::default();
         let operator = Some(("split", digest));
         let provenance = Provenance { source: "lines", topic: "orders", partition: 3, offset: 42, operator };
         let mut letters = RecordBatch::default();
-        let fits = DeadLetter { batch, row: 0, cause }.append_to(&provenance, record_bytes_max, &mut letters);
+        let fits = DeadLetter { batch, row: 0, reason }.append_to(&provenance, record_bytes_max, &mut letters);
         assert_eq!(letters.len(), usize::from(fits));
         fits.then(|| {
             let bytes = letters.framed_bytes(0);
@@ -180,13 +166,13 @@ mod tests {
 
     #[test]
     fn a_dead_letter_keeps_the_record_and_tells_where_it_came_from() {
-        let letters = letter(&record(1, 1_000), CAUSE, 10_000).unwrap();
+        let letters = letter(&record(1, 1_000), REASON, 10_000).unwrap();
         assert_eq!(letters.keys.get(0), Some(b"k".as_slice()));
         assert_eq!(letters.values.get(0), Some([7; 1_000].as_slice()));
         assert_eq!(letters.headers.of(0).filter(|(name, _)| *name == b"trace").count(), 2);
-        let said = ["source", "topic", "partition", "offset", "operator", "reason", "stderr"];
+        let said = ["source", "topic", "partition", "offset", "operator", "reason"];
         let said = said.map(|name| header(&letters, &format!("millstream-{name}")).unwrap());
-        assert_eq!(said, ["lines", "orders", "3", "42", "split", "trapped", "thread panicked"]);
+        assert_eq!(said, ["lines", "orders", "3", "42", "split", "trapped"]);
         for dropped in ["value", "headers", "key"] {
             assert_eq!(header(&letters, &format!("millstream-{dropped}-dropped")), None);
         }
@@ -197,7 +183,7 @@ mod tests {
         let batch = record(1, 1);
         let provenance = Provenance { source: "lines", topic: "", partition: 0, offset: 1, operator: None };
         let mut letters = RecordBatch::default();
-        assert!(DeadLetter { batch: &batch, row: 0, cause: CAUSE }.append_to(&provenance, 10_000, &mut letters));
+        assert!(DeadLetter { batch: &batch, row: 0, reason: REASON }.append_to(&provenance, 10_000, &mut letters));
         for absent in ["millstream-operator", "millstream-digest", "millstream-topic"] {
             assert_eq!(header(&letters, absent), None);
         }
@@ -206,7 +192,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_dropped_in_the_order_of_its_worth_and_noted() {
         let fits = |value: usize, max: usize| {
-            let letters = letter(&record(600, value), CAUSE, max).unwrap();
+            let letters = letter(&record(600, value), REASON, max).unwrap();
             let dropped = ["value", "headers", "key"].map(|what| header(&letters, &format!("millstream-{what}-dropped")));
             (letters.values.get(0).is_some(), letters.keys.get(0).is_some(), dropped)
         };
@@ -215,10 +201,10 @@ mod tests {
         assert_eq!(fits(3_000, 2_500), (false, true, [dropped("3000"), None, None]));
         let mut large = record(600, 3_000);
         large.headers.push(0, b"large", Some(&[1; 2_000]));
-        let letters = letter(&large, CAUSE, 1_500).unwrap();
+        let letters = letter(&large, REASON, 1_500).unwrap();
         assert_eq!(header(&letters, "millstream-headers-dropped"), dropped("2018"));
         assert_eq!(letters.keys.value_len(0), 600);
-        let letters = letter(&large, CAUSE, 600).unwrap();
+        let letters = letter(&large, REASON, 600).unwrap();
         assert_eq!((letters.keys.get(0), letters.values.get(0)), (None, None));
         assert_eq!(header(&letters, "millstream-key-dropped"), dropped("600"));
     }
@@ -226,15 +212,12 @@ mod tests {
     #[test]
     fn a_long_reason_gives_way_to_the_record_and_never_makes_a_letter_too_large() {
         let backtrace = format!("trapped: é{}", "at frame\n".repeat(10_000));
-        let cause = Cause { reason: &backtrace, stderr: &"x".repeat(5_000) };
-        let letters = letter(&record(1, 1_000), cause, 1 << 20).unwrap();
+        let letters = letter(&record(1, 1_000), &backtrace, 1 << 20).unwrap();
         let reason = header(&letters, "millstream-reason").unwrap();
         assert!(reason.ends_with("… (cut, it has 90011 bytes)") && reason.len() < REASON_BYTES_MAX + 50, "{reason}");
-        assert_eq!(header(&letters, "millstream-stderr").unwrap().len(), STDERR_BYTES_MAX);
-        let letters = letter(&record(1, 1_000), cause, 2_000).unwrap();
+        let letters = letter(&record(1, 1_000), &backtrace, 2_000).unwrap();
         assert!(letters.values.get(0).is_some(), "the record is worth more than its backtrace");
         assert!(header(&letters, "millstream-reason").unwrap().len() < REASON_BYTES_SHORT + 50);
-        assert_eq!(header(&letters, "millstream-stderr"), None);
     }
 
     #[test]
@@ -247,7 +230,7 @@ mod tests {
         let operator = Some((long.as_str(), Digest([0xff; 32])));
         let provenance =
             Provenance { source: &long, topic: &topic, partition: i32::MIN, offset: i64::MIN, operator };
-        let letter = DeadLetter { batch: &batch, row: 0, cause: Cause { reason: &reason, stderr: &reason } };
+        let letter = DeadLetter { batch: &batch, row: 0, reason: &reason };
         let mut letters = RecordBatch::default();
         assert!(letter.append_to(&provenance, LETTER_BYTES_MIN, &mut letters));
         assert!(!letter.append_to(&provenance, 500, &mut letters));

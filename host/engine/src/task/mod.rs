@@ -18,15 +18,6 @@ use crate::ports::{CallError, ChangeSet, OpenError, Operator};
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
 
-/// Why a record was refused.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cause<'a> {
-    /// For a person.
-    pub reason: &'a str,
-    /// What the guest wrote to standard error in the call, if it did not return.
-    pub stderr: &'a str,
-}
-
 /// See the module.
 pub struct Task {
     parts: Arc<TaskParts>,
@@ -118,11 +109,6 @@ impl Task {
     pub fn learn(&mut self, elapsed_ns: u64, rows: usize) {
         let record_ns = elapsed_ns / rows.max(1) as u64;
         self.record_ns = if self.record_ns == 0 { record_ns } else { (self.record_ns * 7 + record_ns) / 8 };
-    }
-
-    /// What the guest wrote to standard error in the last attempt, if that did not return.
-    pub fn take_last_words(&mut self) -> String {
-        self.operator.take_last_words()
     }
 
     /// The call of the last attempt, to route its outputs; to be given back.

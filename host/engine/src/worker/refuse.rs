@@ -1,7 +1,7 @@
 use super::search::Portion;
 use super::{Worker, WorkerError};
 use crate::places::Place;
-use crate::task::{Cause, DeadLetter, LETTER_BYTES_MIN, Provenance, admit_keys};
+use crate::task::{DeadLetter, LETTER_BYTES_MIN, Provenance, admit_keys};
 use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::plan::ErrorPolicy;
 use millstream_model::record::RecordBatch;
@@ -22,17 +22,14 @@ impl Worker {
         for &row in &door.dropped {
             keep_out(row);
         }
-        // Taken out while records are refused; nothing is found meanwhile.
-        let verdicts = std::mem::take(&mut self.verdicts);
-        let known = verdicts.known((at as u16, node.digest), &whole.batch);
-        let at_door = door.refused.iter().map(|refused| (refused.row, Cause { reason: &refused.reason, stderr: "" }));
-        let mut refused = at_door.chain(known.iter().map(|known| (known.row, known.cause)));
-        let done = refused.try_for_each(|(row, cause)| match keep_out(row) {
-            true => self.refuse(at, &whole.batch, row, cause),
-            false => Ok(()),
-        });
-        self.verdicts = verdicts;
-        done?;
+        let known = self.verdicts.known((at as u16, node.digest), &whole.batch);
+        let refused = door.refused.iter().map(|refused| (refused.row, &refused.reason));
+        let refused: Vec<_> = refused.chain(known.iter().map(|known| (known.row, &known.reason))).collect();
+        for (row, reason) in refused {
+            if keep_out(row) {
+                self.refuse(at, &whole.batch, row, reason)?;
+            }
+        }
         if let Some(counters) = self.shared.board.operators.get(at) {
             counters.dropped.add(door.dropped.len() as u64);
         }
@@ -48,13 +45,7 @@ impl Worker {
     }
 
     /// Applies the operator's error policy to a record.
-    pub(super) fn refuse(
-        &mut self,
-        at: usize,
-        batch: &RecordBatch,
-        row: u32,
-        cause: Cause<'_>,
-    ) -> Result<(), WorkerError> {
+    pub(super) fn refuse(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: &str) -> Result<(), WorkerError> {
         let (plan, shared) = (Arc::clone(&self.plan), Arc::clone(&self.shared));
         let Some(node) = plan.operators.get(at) else { return Ok(()) };
         let counters = shared.board.operators.get(at);
@@ -63,15 +54,15 @@ impl Worker {
         }
         self.touched = true;
         match (node.on_error, plan.dead_letters) {
-            (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, cause.reason.to_owned())),
+            (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, reason.to_owned())),
             (ErrorPolicy::DeadLetter, Some(_)) => {
-                self.write_letter(DeadLetter { batch, row, cause }, Some((&node.id, node.digest)))?;
+                self.write_letter(DeadLetter { batch, row, reason }, Some((&node.id, node.digest)))?;
             }
             (ErrorPolicy::Skip, _) | (ErrorPolicy::DeadLetter, None) => {
                 if let Some(counters) = counters {
                     counters.dropped.add(1);
                 }
-                tracing::debug!(operator = node.id, reason = cause.reason, "record skipped");
+                tracing::debug!(operator = node.id, reason, "record skipped");
             }
         }
         Ok(())
@@ -94,7 +85,7 @@ impl Worker {
                 let reason = format!("{reason}: raise that, or name `dead_letters`");
                 return Err(WorkerError::TooLarge { place: self.shown_place(batch, row), reason });
             }
-            self.write_letter(DeadLetter { batch, row, cause: Cause { reason: &reason, stderr: "" } }, None)?;
+            self.write_letter(DeadLetter { batch, row, reason: &reason }, None)?;
         }
         Ok(())
     }
@@ -113,7 +104,7 @@ impl Worker {
         let reason = format!(
             "`dead_letters` takes records of {max} bytes (the topic's `max.message.bytes`), and no letter of this one is that small: {LETTER_BYTES_MIN} are enough for any. \
              It was refused because: {}",
-            letter.cause.reason
+            letter.reason
         );
         Err(WorkerError::TooLarge { place: self.shown_place(letter.batch, letter.row), reason })
     }

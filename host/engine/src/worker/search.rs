@@ -1,6 +1,7 @@
 use super::{Worker, WorkerError};
+use crate::planted::Bug;
 use crate::ports::CallError;
-use crate::task::{Attempt, Cause, Step, next_step};
+use crate::task::{Attempt, Step, next_step};
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ impl Worker {
             if !error.names_its_rows() {
                 let rows = portion.batch.len();
                 self.intake.shrink(rows);
-                if rows > 1 && !self.touched {
+                if rows > 1 && !self.touched && !Bug::WholeBatches.is_planted() {
                     self.retreat = true;
                     return Ok(());
                 }
@@ -85,8 +86,7 @@ impl Worker {
         task.trim(memory_bytes_max);
         let Some(call) = task.take_call() else { return Ok(None) };
         for rejection in &rejections {
-            let cause = Cause { reason: &rejection.reason, stderr: "" };
-            self.refuse(at, &portion.batch, rejection.row, cause)?;
+            self.refuse(at, &portion.batch, rejection.row, &rejection.reason)?;
         }
         self.route(at, &call)?;
         if let Some(task) = self.tasks.get_mut(at) {
@@ -107,16 +107,11 @@ impl Worker {
         let (retries, digest) =
             self.plan.operators.get(at).map_or_else(Default::default, |node| (node.retries, node.digest));
         let count = portion.batch.len() as u32;
-        let stderr = match self.tasks.get_mut(at) {
-            Some(task) if !error.names_its_rows() => task.take_last_words(),
-            _ => String::new(),
-        };
         match next_step(error, portion.batch.len(), portion.attempts, retries) {
             Step::Refuse(refused) => {
                 for (row, reason) in &refused {
-                    let cause = Cause { reason, stderr: &stderr };
-                    self.verdicts.remember((at as u16, digest), delivered, portion.delivered_row(*row), cause);
-                    self.refuse(at, &portion.batch, *row, cause)?;
+                    self.verdicts.remember((at as u16, digest), delivered, portion.delivered_row(*row), reason);
+                    self.refuse(at, &portion.batch, *row, reason)?;
                 }
                 let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);
                 let left: Vec<u32> = (0..count).filter(is_left).collect();

@@ -61,15 +61,16 @@ impl KafkaCluster {
         self.create(name, partitions, &[])
     }
 
-    /// Makes the pipeline's own topics, unless they are there, and checks that they are as they must be. Tells how long the changelog keeps the news that a
-    /// cell was removed, in milliseconds.
+    /// Makes the pipeline's own topics, unless they are there, and checks that they are as they must be. Gives the time, in milliseconds, for which the changelog
+    /// tells of removed cells.
     ///
     /// # Errors
     /// When one cannot be made, or somebody has changed it.
-    pub fn ensure_internal_topics(&self, id: &str, changelog: u32) -> Result<i64, KafkaError> {
+    pub fn ensure_internal_topics(&self, id: &str, changelog: u32) -> Result<u64, KafkaError> {
         let [commits, changes] = Internal::of(id, changelog);
         self.ensure(&commits)?;
-        self.ensure(&changes)?.number(DELETE_RETENTION).ok_or_else(|| KafkaError::Topic {
+        let kept_ms = self.ensure(&changes)?.number(DELETE_RETENTION).and_then(|kept_ms| u64::try_from(kept_ms).ok());
+        kept_ms.ok_or_else(|| KafkaError::Topic {
             topic: changes.name,
             reason: format!(
                 "the brokers do not tell its `{DELETE_RETENTION}`, so it is not known how old a store may be"

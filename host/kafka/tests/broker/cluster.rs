@@ -18,7 +18,7 @@ fn id(name: &str) -> String {
 fn internal_topics_are_made_as_they_must_be_and_kept_so() {
     let (cluster, id) = (cluster(), id("internal"));
     for _ in 0..2 {
-        cluster.ensure_internal_topics(&id, 3).unwrap();
+        assert_eq!(cluster.ensure_internal_topics(&id, 3).unwrap(), 86_400_000);
     }
     let client = kafka().client().unwrap();
     let commits = client.describe_topic(&commits_topic(&id)).unwrap();
@@ -29,6 +29,8 @@ fn internal_topics_are_made_as_they_must_be_and_kept_so() {
     assert_eq!(setting(&commits, "min.compaction.lag.ms"), "604800000");
     assert_eq!(setting(&changes, "cleanup.policy"), "compact");
     assert_eq!(setting(&changes, "delete.retention.ms"), "86400000");
+    client.alter_topic(&changelog_topic(&id, 3), &[("delete.retention.ms", "1000")]).unwrap();
+    assert_eq!(cluster.ensure_internal_topics(&id, 3).unwrap(), 1_000);
     client.alter_topic(&commits_topic(&id), &[("cleanup.policy", "delete")]).unwrap();
     let text = cluster.ensure_internal_topics(&id, 3).unwrap_err().to_string();
     assert!(text.contains("has `cleanup.policy=delete` and must have `compact`"), "{text}");

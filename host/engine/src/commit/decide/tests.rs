@@ -51,23 +51,27 @@ fn identity() -> Identity {
     }
 }
 
-/// What a changelog keeps in these tests, in milliseconds.
-const KEPT_MS: i64 = 20_000;
+const BASE_AGE_MS_MAX: i64 = 50_000;
 
-fn at(now_ms: i64) -> Ages {
-    Ages { now_ms, removals_kept_ms: KEPT_MS }
+fn store(applied: Option<CommitRecord>) -> StoreFacts {
+    StoreFacts {
+        applied,
+        open: Some(open(1)),
+        base_age_ms_max: BASE_AGE_MS_MAX.unsigned_abs(),
+        ..StoreFacts::default()
+    }
 }
 
-fn start(log: Option<CommitRecord>, store: Option<CommitRecord>, is_from_checkpoint: bool) -> Result<Begin, Stop> {
+fn start(log: Option<CommitRecord>, applied: Option<CommitRecord>, is_from_checkpoint: bool) -> Result<Begin, Stop> {
     let begin = log.as_ref().map(|commit| BeginRecord { token: commit.token });
     let found = Found { open: Some(open(1)), begin, commit: log };
-    let store = StoreFacts { applied: store, open: Some(open(1)), is_restoring: false, is_from_checkpoint };
-    at_start(&identity(), &found, &store, at(2_000))
+    let store = StoreFacts { is_from_checkpoint, ..store(applied) };
+    at_start(&identity(), &found, &store, 2_000)
 }
 
 #[test]
 fn a_start_goes_on_where_log_and_store_are() {
-    assert_eq!(at_start(&identity(), &Found::default(), &StoreFacts::default(), at(0)), Ok(Begin::Fresh));
+    assert_eq!(at_start(&identity(), &Found::default(), &StoreFacts::default(), 0), Ok(Begin::Fresh));
     assert_eq!(start(None, None, false), Ok(Begin::Fresh));
     assert_eq!(start(Some(commit(1, 3)), Some(commit(1, 3)), false), Ok(Begin::Resume));
     assert_eq!(start(Some(commit(1, 3)), Some(commit(1, 2)), false), Ok(Begin::RestoreForward));
@@ -79,13 +83,13 @@ fn a_start_goes_on_where_log_and_store_are() {
 #[test]
 fn a_store_too_old_is_no_base_and_a_restore_cut_off_is_made_again() {
     let found = Found { commit: Some(commit(1, 3)), begin: Some(BeginRecord { token: token(1, 3) }), open: None };
-    let start = |store: &StoreFacts, now_ms| at_start(&identity(), &found, store, at(now_ms));
-    let store = StoreFacts { applied: Some(commit(1, 2)), ..StoreFacts::default() };
-    assert_eq!(start(&store, 1_000 + KEPT_MS / 2 - 1), Ok(Begin::RestoreForward));
-    assert_eq!(start(&store, 1_000 + KEPT_MS / 2), Ok(Begin::RestoreEmpty));
+    let start = |store: &StoreFacts, now_ms| at_start(&identity(), &found, store, now_ms);
+    let store = store(Some(commit(1, 2)));
+    assert_eq!(start(&store, 999 + BASE_AGE_MS_MAX), Ok(Begin::RestoreForward));
+    assert_eq!(start(&store, 1_000 + BASE_AGE_MS_MAX), Ok(Begin::RestoreEmpty));
     let cut_off = StoreFacts { is_restoring: true, ..store };
     assert_eq!(start(&cut_off, 2_000), Ok(Begin::RestoreForward));
-    assert_eq!(start(&cut_off, 1_000 + KEPT_MS / 2), Ok(Begin::RestoreEmpty));
+    assert_eq!(start(&cut_off, 1_000 + BASE_AGE_MS_MAX), Ok(Begin::RestoreEmpty));
     let emptied = StoreFacts { applied: None, ..cut_off.clone() };
     assert_eq!(start(&emptied, 2_000), Ok(Begin::RestoreEmpty));
     let newest = StoreFacts { applied: Some(commit(1, 3)), ..cut_off };
@@ -96,26 +100,26 @@ fn a_store_too_old_is_no_base_and_a_restore_cut_off_is_made_again() {
 fn what_the_changelog_keeps_decides_how_old_a_base_may_be() {
     let newest = CommitRecord { committed_ms: 4_000, ..commit(1, 3) };
     let found = Found { commit: Some(newest), begin: Some(BeginRecord { token: token(1, 3) }), open: None };
-    let store = StoreFacts { applied: Some(commit(1, 2)), ..StoreFacts::default() };
-    let start = |removals_kept_ms, now_ms| {
-        at_start(&identity(), &found, &store, Ages { now_ms, removals_kept_ms })
+    let start = |base_age_ms_max, now_ms| {
+        let store = StoreFacts { base_age_ms_max, ..store(Some(commit(1, 2))) };
+        at_start(&identity(), &found, &store, now_ms)
     };
-    assert_eq!(start(KEPT_MS, 5_000), Ok(Begin::RestoreForward));
+    assert_eq!(start(10_000, 5_000), Ok(Begin::RestoreForward));
     // Somebody lowered `delete.retention.ms`: removals that the store has not seen may be gone.
-    assert_eq!(start(1_000, 5_000), Ok(Begin::RestoreEmpty));
+    assert_eq!(start(500, 5_000), Ok(Begin::RestoreEmpty));
     assert_eq!(start(0, 1_000), Ok(Begin::RestoreEmpty));
     // A clock that stands still, or was put back, does not make the store younger than the commits it has missed.
-    assert_eq!(start(6_000, 0), Ok(Begin::RestoreEmpty));
-    assert_eq!(start(6_002, 0), Ok(Begin::RestoreForward));
+    assert_eq!(start(3_000, 0), Ok(Begin::RestoreEmpty));
+    assert_eq!(start(3_001, 0), Ok(Begin::RestoreForward));
 }
 
 #[test]
 fn a_seed_that_was_cut_off_behind_its_first_commit_is_restored_from_there() {
     let found = Found { commit: Some(commit(1, 1)), begin: Some(BeginRecord { token: token(1, 1) }), open: None };
-    let store = StoreFacts { applied: Some(commit(7, 40)), is_restoring: true, ..StoreFacts::default() };
-    assert_eq!(at_start(&identity(), &found, &store, at(2_000)), Ok(Begin::RestoreEmpty));
+    let store = StoreFacts { is_restoring: true, ..store(Some(commit(7, 40))) };
+    assert_eq!(at_start(&identity(), &found, &store, 2_000), Ok(Begin::RestoreEmpty));
     let store = StoreFacts { is_restoring: false, ..store };
-    assert!(matches!(at_start(&identity(), &found, &store, at(2_000)), Err(Stop::Tokens { .. })));
+    assert!(matches!(at_start(&identity(), &found, &store, 2_000), Err(Stop::Tokens { .. })));
 }
 
 fn position(partition: i32, next: i64, timestamp_ms_max: Option<i64>) -> PartitionPosition {
@@ -155,7 +159,7 @@ fn a_start_never_rewinds_and_never_mixes_histories() {
 #[test]
 fn a_begin_without_its_commit_is_torn() {
     let found = Found { open: None, begin: Some(BeginRecord { token: token(1, 4) }), commit: Some(commit(1, 3)) };
-    assert!(matches!(at_start(&identity(), &found, &StoreFacts::default(), at(0)), Err(Stop::Torn { .. })));
+    assert!(matches!(at_start(&identity(), &found, &StoreFacts::default(), 0), Err(Stop::Torn { .. })));
 }
 
 #[test]
@@ -183,7 +187,7 @@ fn a_checkpoint_of_other_topics_begins_no_history() {
         change(&mut identity);
         let taken_by = OpenRecord { lineage: Lineage([7; 16]), ..open(3) };
         let store = StoreFacts { applied: Some(commit(7, 40)), open: Some(taken_by), is_from_checkpoint: true, ..StoreFacts::default() };
-        at_start(&identity, &Found::default(), &store, at(2_000))
+        at_start(&identity, &Found::default(), &store, 2_000)
     };
     let refused = |change, expected: &str| {
         let Err(Stop::Config(text)) = seed(change) else { panic!("nothing found") };
@@ -198,7 +202,7 @@ fn a_checkpoint_of_other_topics_begins_no_history() {
     // Another source begins at its `start`.
     assert_eq!(seed(|identity| identity.topics = BTreeMap::from([("new".to_owned(), topic("other", "T9", 1))])), Ok(Begin::Seed));
     let unknown = StoreFacts { applied: Some(commit(7, 40)), is_from_checkpoint: true, ..StoreFacts::default() };
-    assert!(matches!(at_start(&identity(), &Found::default(), &unknown, at(0)), Err(Stop::Config(_))));
+    assert!(matches!(at_start(&identity(), &Found::default(), &unknown, 0), Err(Stop::Config(_))));
 }
 
 #[test]
@@ -207,7 +211,7 @@ fn positions_in_files_are_the_same_on_any_cluster() {
     let taken_by = OpenRecord { cluster_id: String::new(), topics: files(), ..open(3) };
     let store = StoreFacts { applied: Some(commit(7, 40)), open: Some(taken_by), is_from_checkpoint: true, ..StoreFacts::default() };
     let identity = Identity { topics: files(), ..identity() };
-    assert_eq!(at_start(&identity, &Found::default(), &store, at(2_000)), Ok(Begin::Seed));
+    assert_eq!(at_start(&identity, &Found::default(), &store, 2_000), Ok(Begin::Seed));
 }
 
 #[test]
