@@ -212,6 +212,8 @@ impl Worker {
         }
         let mut patience = patience;
         while let Some(parcel) = self.exchange.next(patience) {
+            // There is no batch of a source that could come again instead.
+            self.touched = true;
             self.run_operator(parcel.operator as usize, parcel.input, &Arc::new(parcel.batch))?;
             patience = Duration::ZERO;
         }
