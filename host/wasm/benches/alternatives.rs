@@ -192,7 +192,6 @@ impl Subject {
         let states = descriptor.states.iter().enumerate().map(state).collect();
         let mut rules = CallRules {
             ports: descriptor.outputs.clone(),
-            port_record_bytes_max: vec![usize::MAX],
             inputs: vec!["in".to_owned()],
             ..CallRules::default()
         };

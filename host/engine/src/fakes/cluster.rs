@@ -139,6 +139,14 @@ impl FakeCluster {
         self.lock().committed(topic)
     }
 
+    /// Every record that was ever appended to a topic, whatever became of its transaction.
+    #[must_use]
+    pub fn appended(&self, topic: Topic) -> Vec<Entry> {
+        let world = self.lock();
+        let partitions = world.broker.partitions.get(topic.partitions()).unwrap_or_default();
+        partitions.iter().flatten().cloned().collect()
+    }
+
     /// The value of the newest committed record of the commits topic with this key.
     #[must_use]
     pub fn newest(&self, key: CommitsKey) -> Option<Vec<u8>> {

@@ -4,7 +4,10 @@ pub mod board;
 mod control;
 mod coordinator;
 mod lookout;
+mod prepare;
 mod recovery;
+mod swaps;
+mod switching;
 mod wiring;
 
 pub use board::Board;
@@ -22,6 +25,7 @@ use lookout::{Lookout, Sizes};
 use millstream_model::plan::Plan;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use swaps::Swaps;
 use wiring::PartsMaker;
 
 /// The outside world of a run.
@@ -122,11 +126,13 @@ fn run_until_the_end(
     let sizes = Arc::new(Sizes { limits, reader: ports.sizes });
     let auditor = ports.commits.map(|reader| Auditor::new(reader, &started));
     let lookout = Lookout::start(auditor, Arc::clone(&sizes), &ports.clock).map_err(RunError::Thread)?;
+    let swaps = Swaps::new(maker, &lineup, commands.len());
     let parts = CoordinatorParts { committer, commands, checkpoints: ports.checkpoints, lookout, sizes };
-    let mut coordinator = Coordinator::new((shared, lineup), parts, workers.reports);
+    let mut coordinator = Coordinator::new((shared, swaps), parts, workers.reports);
     let end = coordinator.coordinate(control);
     coordinator.tell_all(&Command::Stop);
     coordinator.refuse_savepoints(control);
+    coordinator.swaps.end();
     for thread in threads {
         // A panic was caught and reported by the worker itself.
         let _ = thread.join();

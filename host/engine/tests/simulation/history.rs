@@ -3,11 +3,12 @@
 use crate::check::{Outcome, SINKS, nexts};
 use crate::model::Model;
 use crate::seen::Seen;
+use crate::versions::Version;
 use crate::world::World;
 use millstream_engine::commit::sum_changes;
 use millstream_engine::ports::ChangeSet;
-use millstream_model::commit::{CommitRecord, OpenRecord, OutputTotal};
-use millstream_model::ids::{Lineage, Token};
+use millstream_model::commit::{CatalogEntry, CommitRecord, OpenRecord, OutputTotal};
+use millstream_model::ids::{Generation, Lineage, Token};
 use std::collections::{BTreeMap, HashMap};
 
 /// The commits so far.
@@ -58,12 +59,31 @@ impl History {
         self.last.is_none() && world.scenario.is_seeded && seen.is_part_of_a_seed()
     }
 
+    /// The version that a commit says it was made with. Its generation is the one before, or the next one where the module is another.
+    fn version_of(&self, record: &CommitRecord) -> Result<Version, String> {
+        let of =
+            |record: &CommitRecord| record.operators.first().map(|operator| (operator.generation, operator.digest));
+        let Some((generation, digest)) = of(record) else { return Ok(Version::FIRST) };
+        let before = self.last.as_ref().and_then(of).unwrap_or((Generation(1), Version::FIRST.digest()));
+        let steps = generation.0.wrapping_sub(before.0.0);
+        if steps > 1 || (steps == 0) != (digest == before.1) {
+            return Err(format!("generation {generation} of {digest} comes after {} of {}", before.0, before.1));
+        }
+        Version::of(&digest).ok_or_else(|| format!("{digest} is no version"))
+    }
+
     fn take_open(&mut self, open: &OpenRecord) -> Outcome {
         if let Some(before) = &self.open {
             if open.lineage != before.lineage || open.incarnation <= before.incarnation {
                 return Err(format!("run {} was opened after run {}", open.incarnation, before.incarnation));
             }
-            if before.catalog.operators.iter().any(|(id, entry)| open.catalog.operators.get(id) != Some(entry)) {
+            let stays = |(id, entry): (&String, &CatalogEntry)| {
+                open.catalog.operators.get(id).is_some_and(|now| {
+                    now.number == entry.number
+                        && entry.states.iter().all(|(state, number)| now.states.get(state) == Some(number))
+                })
+            };
+            if !before.catalog.operators.iter().all(stays) {
                 return Err("an operator's numbers were changed".to_owned());
             }
         }
@@ -98,7 +118,7 @@ impl History {
             }
         }
         let nexts = nexts(record, &world.scenario.ends);
-        let mut expected = self.model.advance(&nexts);
+        let mut expected = self.model.advance(&nexts, self.version_of(record)?);
         for (sink, expected) in expected.iter_mut().enumerate() {
             if world.topic(sink).is_none() {
                 expected.clear();

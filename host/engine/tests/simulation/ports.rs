@@ -6,6 +6,7 @@ use crate::mutant_disks::{MutantSink, MutantState};
 use crate::mutants::MutantLog;
 use crate::process::SOURCE;
 use crate::scenario::Kind;
+use crate::spy::SpiedState;
 use crate::world::World;
 use millstream_engine::commit::codec::{encode_commit, encode_open};
 use millstream_engine::commit::{CommitPorts, Identity, SinkPort};
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The history that checkpoints of the simulation come from.
-const CHECKPOINT_LINEAGE: Lineage = Lineage([7; 16]);
+pub(crate) const CHECKPOINT_LINEAGE: Lineage = Lineage([7; 16]);
 
 impl World {
     /// Puts cells and commit of another history into the first directory, as `--from-checkpoint` does.
@@ -74,6 +75,12 @@ impl World {
                 let log = log.map(|log| Box::new(MutantLog::new(mutant, log, state.clone())) as _);
                 (Arc::new(MutantState::new(mutant, state)), log)
             }
+        };
+        let state = if self.has_swaps && self.cluster.is_none() {
+            let disk = Arc::clone(self.disks.get(slot)?);
+            Arc::new(SpiedState { state, disk, applied: self.applied.clone() })
+        } else {
+            state
         };
         let local = |file: &Arc<FakeFile>| {
             let sink = FakeSink::new(file, life);

@@ -5,6 +5,8 @@ use crate::mutants::Mutant;
 use crate::notes::Notes;
 use crate::process::{Process, Turn};
 use crate::scenario::{Kind, Scenario};
+use crate::spy::Applied;
+use crate::swapping::Answers;
 use millstream_engine::commit::codec::decode_commit;
 use millstream_engine::commit::{Auditor, Committer, CommitterSettings};
 use millstream_engine::fakes::{
@@ -12,6 +14,7 @@ use millstream_engine::fakes::{
 };
 use millstream_engine::ports::{Clock, CommitsKey, Meta};
 use millstream_model::commit::CommitRecord;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// How long a transaction may take, in milliseconds.
@@ -35,6 +38,11 @@ pub(crate) struct World {
     state: Mutex<State>,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) this: Weak<World>,
+    /// Whether versions of the operator come and go.
+    pub(crate) has_swaps: bool,
+    pub(crate) answers: Answers,
+    pub(crate) applied: Applied,
+    versions: AtomicU32,
 }
 
 /// What changes.
@@ -72,10 +80,15 @@ impl World {
     fn new(seed: u64, mutant: Option<Mutant>) -> Arc<Self> {
         let mut chance = Chance::new(seed);
         let scenario = Scenario::new(&mut chance);
-        Self::with(seed, chance, scenario, mutant)
+        Self::with(seed, chance, scenario, (mutant, false))
     }
 
-    pub(crate) fn with(seed: u64, mut chance: Chance, scenario: Scenario, mutant: Option<Mutant>) -> Arc<Self> {
+    pub(crate) fn with(
+        seed: u64,
+        mut chance: Chance,
+        scenario: Scenario,
+        (mutant, has_swaps): (Option<Mutant>, bool),
+    ) -> Arc<Self> {
         let clock = FakeClock::default();
         let cluster = (scenario.kind != Kind::Files).then(|| {
             let cluster = FakeCluster::new(chance.number(), &clock, 2, TIMEOUT_MS);
@@ -96,6 +109,10 @@ impl World {
             state: Mutex::new(state),
             mutant,
             this: this.clone(),
+            has_swaps,
+            answers: Answers::default(),
+            applied: Applied::default(),
+            versions: AtomicU32::new(1),
         });
         if world.scenario.is_seeded {
             world.fill_from_checkpoint();
@@ -284,6 +301,27 @@ impl World {
             None => disk.fact(Meta::Applied),
         };
         bytes.and_then(|bytes| decode_commit(&bytes).ok())
+    }
+
+    /// Every commit, in order.
+    pub(crate) fn commits(&self) -> Vec<CommitRecord> {
+        let Some(cluster) = &self.cluster else { return self.applied.all() };
+        let entries = cluster.committed(Topic::Commits);
+        let commits = entries.iter().filter(|entry| entry.key.as_deref() == Some(CommitsKey::Commit.as_bytes()));
+        commits.filter_map(|entry| decode_commit(entry.value.as_deref()?).ok()).collect()
+    }
+
+    /// Values of all records that were ever written to a sink, whatever became of them.
+    pub(crate) fn everything_put_out(&self) -> Vec<Vec<u8>> {
+        let topics =
+            self.cluster.iter().flat_map(|cluster| (0..2).flat_map(|sink| cluster.appended(Topic::Sink(sink))));
+        let files = self.files.iter().map(|file| file.bytes(u64::MAX));
+        let lines = files.flat_map(|bytes| bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>());
+        topics.filter_map(|entry| entry.value).chain(lines).collect()
+    }
+
+    pub(crate) fn next_version(&self) -> u32 {
+        self.versions.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The topic of a sink, if it is one.
