@@ -264,6 +264,7 @@ fn identity(resolved: &Resolved, loaded: &Loaded, outside: &Outside, changelog: 
         topics,
         changelog,
         digests: loaded.plan.operators.iter().map(|node| (node.id.clone(), node.digest)).collect(),
+        planned_after: None,
         operators: states(&loaded.plan),
         sink_ids: resolved.sinks.iter().map(|sink| sink.id.clone()).collect(),
         sink_ends,

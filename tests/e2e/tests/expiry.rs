@@ -26,7 +26,7 @@ fn forgetful_broker() -> Result<Kafka> {
         ("log.cleaner.backoff.ms", "500"),
     ];
     let properties = properties.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-    Kafka::start(&KafkaOptions { properties, proxied_listeners: 0 })
+    Kafka::start(&KafkaOptions { properties, ..KafkaOptions::default() })
 }
 
 /// One key, one partition: the other three stay silent.

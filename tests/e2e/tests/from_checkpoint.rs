@@ -95,7 +95,7 @@ fn a_start_that_was_cut_off_is_made_again_by_the_same_command() -> Result<()> {
     // Killed within its first commit, when the whole state is in the changelog.
     let crash = Some(CrashPoint::new("before_end_txn")?);
     let run = workplace.start(&MillstreamOptions { crash, ..from(&checkpoint) })?;
-    assert!(run.wait(LONG)?.aborted(), "{}", run.log_end());
+    assert!(run.wait(LONG)?.was_killed(), "{}", run.log_end());
     let run = workplace.start(&from(&checkpoint))?;
     job.feed(keys(50))?;
     let counted = job.client()?.consume_at_least(&output, Isolation::Committed, 50, LONG)?;
@@ -173,9 +173,13 @@ fn removals_that_the_changelog_has_forgotten_make_a_checkpoint_no_base() -> Resu
 fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
-        let (entry, target) = (entry?, to.to_owned());
-        let target = target.join(entry.file_name());
-        if entry.file_type()?.is_dir() { copy(&entry.path(), &target)? } else { drop(std::fs::copy(entry.path(), target)?) }
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
     }
     Ok(())
 }
