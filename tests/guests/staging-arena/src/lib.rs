@@ -66,7 +66,7 @@ mod arena {
     }
 
     /// Goes to the other half once this one is used up: nothing of the call in hand lies there.
-    pub fn begin_call() {
+    pub(crate) fn begin_call() {
         let next = unsafe { &mut *ARENA.next.get() };
         if *next > HALF_BYTES {
             *next = 0;

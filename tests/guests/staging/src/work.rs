@@ -2,10 +2,10 @@
 
 /// Byte values laid end to end, as in the contract.
 #[derive(Default)]
-pub struct Column {
-    pub ends: Vec<u32>,
-    pub bytes: Vec<u8>,
-    pub absent: Vec<u32>,
+pub(crate) struct Column {
+    pub(crate) ends: Vec<u32>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) absent: Vec<u32>,
 }
 
 impl Column {
@@ -26,7 +26,7 @@ impl Column {
 
 /// Which of four operators.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Work {
+pub(crate) enum Work {
     /// Forwards every record.
     Identity,
     /// Forwards every second record.
@@ -37,29 +37,17 @@ pub enum Work {
     Split,
 }
 
-impl Work {
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "identity" => Some(Self::Identity),
-            "filter" => Some(Self::Filter),
-            "count" => Some(Self::Count),
-            "split" => Some(Self::Split),
-            _ => None,
-        }
-    }
-}
-
 /// Effects of a call: one emission at most, and new values for key rows.
 #[derive(Default)]
-pub struct Effects {
-    pub parents: Vec<u32>,
-    pub keys: Option<Column>,
-    pub values: Option<Column>,
-    pub put: Option<(Vec<u32>, Column)>,
+pub(crate) struct Effects {
+    pub(crate) parents: Vec<u32>,
+    pub(crate) keys: Option<Column>,
+    pub(crate) values: Option<Column>,
+    pub(crate) put: Option<(Vec<u32>, Column)>,
 }
 
 /// Processes a batch: a key row for each record, their values, and the state of each key row.
-pub fn process(work: Work, key_rows: &[u32], values: &Column, seen: &Column) -> Effects {
+pub(crate) fn process(work: Work, key_rows: &[u32], values: &Column, seen: &Column) -> Effects {
     let rows = 0..key_rows.len() as u32;
     match work {
         Work::Identity => Effects { parents: rows.collect(), ..Effects::default() },
