@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use crate::{OutsideClient, Process, Scratch, Signal, free_port};
 
 const READY: &str = "Kafka Server started";
-const START_TIMEOUT: Duration = Duration::from_secs(90);
+const START_TIMEOUT: Duration = Duration::from_secs(240);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a private broker differs from the usual one.
