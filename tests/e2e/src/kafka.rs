@@ -115,7 +115,8 @@ impl Kafka {
         };
         let mut secured = None;
         if !options.users.is_empty() {
-            let users: Vec<String> = options.users.iter().map(|(name, password)| format!("{name}:{password}")).collect();
+            let users: Vec<String> =
+                options.users.iter().map(|(name, password)| format!("{name}:{password}")).collect();
             let port = free_port()?;
             broker.environment.extend([("KAFKA_SECURED", port.to_string()), ("KAFKA_USERS", users.join(" "))]);
             let certificate = broker.scratch.path().join("data/ca.pem");
