@@ -28,7 +28,7 @@ fn from(checkpoint: &str) -> MillstreamOptions {
 fn savepoint(workplace: &Workplace) -> Result<String> {
     let taken = workplace.command(&["savepoint", "pipeline.yaml", "-o", "json"])?.expect_code(0)?;
     let taken: serde_json::Value = serde_json::from_str(&taken.stdout)?;
-    Ok(taken["path"].as_str().context("the savepoint has no path")?.to_owned())
+    Ok(taken.get("path").and_then(|path| path.as_str()).context("the savepoint has no path")?.to_owned())
 }
 
 /// A job that has counted 50 keys a hundred times each and taken a savepoint, and runs.
@@ -145,7 +145,7 @@ fn positions_of_other_records_begin_nothing() -> Result<()> {
 fn had_base(run: &Millstream) -> Result<bool> {
     eventually("the restore", LONG, || {
         let events = run.log_events();
-        Ok(events.iter().find_map(|event| event["fields"]["base"].as_bool()))
+        Ok(events.iter().find_map(|event| event.pointer("/fields/base")?.as_bool()))
     })
 }
 
