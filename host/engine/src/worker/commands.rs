@@ -1,5 +1,6 @@
 use super::{Command, Report, Worker, WorkerError};
 use millstream_model::commit::CommitRecord;
+use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
 
 /// Committed positions are told to the sources at most this often, in milliseconds.
@@ -17,14 +18,17 @@ impl Worker {
                 },
                 None => match self.commands.try_recv() {
                     Ok(command) => command,
-                    Err(TryRecvError::Empty) => return Ok(true),
+                    Err(TryRecvError::Empty) => {
+                        self.tell_committed();
+                        return Ok(true);
+                    }
                     Err(TryRecvError::Disconnected) => return Ok(false),
                 },
             };
             match command {
                 Command::Cut { last, switch } => self.begin_cut(last, switch),
                 Command::Applied(record) => {
-                    self.applied(record.as_deref());
+                    self.applied(record);
                     self.switch_if_awaited()?;
                 }
                 Command::Proceed => self.proceed(),
@@ -42,14 +46,24 @@ impl Worker {
         }
     }
 
-    fn applied(&mut self, record: Option<&CommitRecord>) {
+    fn applied(&mut self, record: Option<Arc<CommitRecord>>) {
         let memory_bytes_max = self.task_memory_bytes();
         for (task, frozen) in self.tasks.iter_mut().zip(self.cut.frozen()) {
             task.applied(*frozen, memory_bytes_max);
         }
+        if record.is_some() {
+            self.untold = record;
+        }
+    }
+
+    /// Tells the sources the newest commit, as soon as the one told last is old enough: the last commit before a pause is told as well.
+    fn tell_committed(&mut self) {
+        if self.untold.is_none() {
+            return;
+        }
         let now_ms = self.shared.clock.monotonic_ms();
-        if let Some(record) = record
-            && now_ms.saturating_sub(self.committed_told_ms) >= COMMITTED_TOLD_EVERY_MS
+        if now_ms.saturating_sub(self.committed_told_ms) >= COMMITTED_TOLD_EVERY_MS
+            && let Some(record) = self.untold.take()
         {
             self.committed_told_ms = now_ms;
             self.intake.committed(&self.plan, &record.positions);

@@ -89,6 +89,8 @@ pub struct Worker {
     /// Whether the delivery in hand is to be repeated in small pieces.
     retreat: bool,
     committed_told_ms: u64,
+    /// The newest commit, if the sources have not been told.
+    untold: Option<Arc<CommitRecord>>,
     /// What it waits for, standing still.
     awaits: Option<Awaits>,
     trial: Option<Trial>,
@@ -141,6 +143,7 @@ impl Worker {
             touched: false,
             retreat: false,
             committed_told_ms: 0,
+            untold: None,
             awaits: None,
             trial: None,
             blamed: None,
