@@ -3,6 +3,7 @@
 
 mod support;
 
+use millstream_model::limits::OperatorLimits;
 use millstream_wasm::{Engine, EngineSettings, LoadError, ModuleKind, ModuleSource, OperatorConfig, World};
 use std::path::Path;
 use support::{ENGINE, config, module, path, record, source};
