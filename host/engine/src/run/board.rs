@@ -3,6 +3,7 @@
 pub use crate::call::OwnMetric;
 
 use crate::call::OwnMetrics;
+use crate::swap::{MigrationStatus, SwapStatus};
 use millstream_model::commit::CommitRecord;
 use millstream_model::plan::Plan;
 use serde::Serialize;
@@ -124,6 +125,8 @@ pub struct Board {
     /// In the order of the plan.
     pub sinks: Vec<SinkCounters>,
     status: Mutex<CommitStatus>,
+    /// In the order of the plan.
+    swaps: Mutex<Vec<SwapStatus>>,
 }
 
 impl Board {
@@ -135,7 +138,25 @@ impl Board {
             operators: plan.operators.iter().map(|_| OperatorCounters::default()).collect(),
             sinks: plan.sinks.iter().map(|_| SinkCounters::default()).collect(),
             status: Mutex::default(),
+            swaps: Mutex::new(plan.operators.iter().map(SwapStatus::of).collect()),
         }
+    }
+
+    /// Which version of each operator runs, and what becomes of it; in the order of the plan.
+    #[must_use]
+    pub fn swaps(&self) -> Vec<SwapStatus> {
+        self.swaps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn update_swap(&self, operator: usize, change: impl FnOnce(&mut SwapStatus)) {
+        if let Some(status) = self.swaps.lock().unwrap_or_else(PoisonError::into_inner).get_mut(operator) {
+            change(status);
+        }
+    }
+
+    /// Shows how far the sweep of an operator's old values is; `None`: there is none.
+    pub fn show_migration(&self, operator: usize, migration: Option<MigrationStatus>) {
+        self.update_swap(operator, |status| status.migration = migration);
     }
 
     /// What the committer has done.

@@ -3,25 +3,24 @@
 mod dead_letter;
 mod door;
 mod outputs;
+mod parts;
 mod step;
 mod verdicts;
 
-pub use dead_letter::{DeadLetter, Provenance};
+pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
 pub use door::{Door, admit_keys};
+pub use parts::TaskParts;
 pub use step::{Step, next_step};
 pub use verdicts::{Verdict, Verdicts};
 
-use crate::call::{Call, CallRules, Mark, Measured, Rejection};
-use crate::keyed::KeyedState;
-use crate::ports::{CallError, ChangeSet, OpenError, Operator, OperatorFactory};
-use millstream_model::plan::OperatorNode;
+use crate::call::{Call, Mark, Measured, Rejection};
+use crate::ports::{CallError, ChangeSet, OpenError, Operator};
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
 
 /// See the module.
 pub struct Task {
-    node: OperatorNode,
-    factory: Arc<dyn OperatorFactory>,
+    parts: Arc<TaskParts>,
     operator: Box<dyn Operator>,
     /// At home between calls.
     call: Option<Box<Call>>,
@@ -45,33 +44,43 @@ pub enum Attempt {
 const SEARCH_LIMIT_MS_MIN: u64 = 30;
 
 impl Task {
-    /// Makes the instance.
+    /// Makes a task with an instance of its own.
     ///
     /// # Errors
-    /// When the factory cannot.
-    pub fn new(
-        node: &OperatorNode,
-        factory: Arc<dyn OperatorFactory>,
-        rules: Arc<CallRules>,
-        state: KeyedState,
-    ) -> Result<Self, OpenError> {
-        let operator = factory.instantiate()?;
-        let call = Some(Box::new(Call { state, rules, ..Call::default() }));
-        Ok(Self {
-            node: node.clone(),
-            factory,
+    /// When the factory cannot make the instance.
+    pub fn new(parts: &Arc<TaskParts>) -> Result<Self, OpenError> {
+        Ok(Self::with(parts, parts.factory.instantiate()?))
+    }
+
+    /// Makes a task of an instance that is there.
+    #[must_use]
+    pub fn with(parts: &Arc<TaskParts>, operator: Box<dyn Operator>) -> Self {
+        let call = Call { state: parts.state(), rules: Arc::clone(&parts.rules), ..Call::default() };
+        Self {
+            parts: Arc::clone(parts),
             operator,
-            call,
+            call: Some(Box::new(call)),
             record_ns: 0,
             measured: Measured::default(),
             measured_frozen: Measured::default(),
-        })
+        }
     }
 
-    /// The operator as planned.
+    /// Goes on with another instance, which has the same states; what is held of them stays. Gives back the instance before.
+    pub fn take_over(&mut self, parts: &Arc<TaskParts>, operator: Box<dyn Operator>) -> Box<dyn Operator> {
+        if let Some(call) = &mut self.call {
+            call.state.describe(parts.columns.clone());
+            call.rules = Arc::clone(&parts.rules);
+        }
+        self.parts = Arc::clone(parts);
+        self.record_ns = 0;
+        std::mem::replace(&mut self.operator, operator)
+    }
+
+    /// What it is made of.
     #[must_use]
-    pub fn node(&self) -> &OperatorNode {
-        &self.node
+    pub fn parts(&self) -> &Arc<TaskParts> {
+        &self.parts
     }
 
     /// Makes one call. `searching`: part of a batch that timed out, given less time unless it is a single record.
@@ -79,7 +88,7 @@ impl Task {
         let Some(mut call) = self.call.take() else {
             return Attempt::Failed(CallError::Host("the operator is called while it is called".to_owned()));
         };
-        call.begin(input, Arc::clone(batch), mark, self.node.keyed);
+        call.begin(input, Arc::clone(batch), mark, self.parts.node.keyed);
         call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
         fail::fail_point!("mid_guest_call");
         let (call, result) = self.operator.process(call);
@@ -98,7 +107,7 @@ impl Task {
     }
 
     fn time_limit_ms(&self, rows: usize, searching: bool) -> u64 {
-        let limits = &self.node.limits;
+        let limits = &self.parts.node.limits;
         let full = limits.batch_time_ms + limits.record_time_us * rows as u64 / 1_000;
         if !searching || rows == 1 {
             return full;
@@ -178,7 +187,7 @@ impl Task {
             call.staged.clear();
             call.batch = Arc::default();
         }
-        self.operator = self.factory.instantiate()?;
+        self.operator = self.parts.factory.instantiate()?;
         Ok(())
     }
 }

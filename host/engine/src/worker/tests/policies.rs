@@ -38,7 +38,8 @@ fn a_skipped_record_is_counted_and_leaves_nothing() {
 
 #[test]
 fn a_record_that_must_stop_the_pipeline_does_and_is_named() {
-    let faults: [(fn(&Call) -> _, &str); 2] =
+    type Fault = fn(&Call) -> Result<(), CallError>;
+    let faults: [(Fault, &str); 2] =
         [(|call| trap_on(call, "7"), "trapped: unreachable"), (|call| reject(call, "7"), "bad number")];
     for (fault, reason) in faults {
         let crew = start(&with(ErrorPolicy::Stop), 20, 20, fault);
@@ -76,12 +77,12 @@ fn a_dropped_epoch_measured_nothing_and_a_replayed_one_counts_once() {
     crew.wait_for_end();
     assert_eq!(own.values(), BTreeMap::new(), "an open epoch");
     // The epoch is cut and then lost.
-    crew.tell(&Command::Cut { last: false });
+    crew.tell(&Command::Cut { last: false, switch: None });
     while !matches!(crew.reports.recv().unwrap(), Report::Part(_)) {}
     crew.tell(&Command::Hold);
     while !matches!(crew.reports.recv().unwrap(), Report::Held) {}
     assert_eq!(own.values(), BTreeMap::new(), "a frozen epoch");
-    crew.tell(&Command::Reset(Arc::from([])));
+    crew.reset();
     while !matches!(crew.reports.recv().unwrap(), Report::Ready) {}
     crew.tell(&Command::Resume);
     crew.wait_for_end();
