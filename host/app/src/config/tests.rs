@@ -77,7 +77,7 @@ fn limits_that_make_no_sense_are_refused_with_what_does() {
         ("value: 3GiB", "`limits.value` is at most 1GiB"),
         ("state_value: 0", "`limits.state_value` is at least 1"),
         ("state_value: 2GiB", "`limits.state_value` is at most 1GiB"),
-        ("outputs_per_record: 0", "`outputs_per_record` is at least 1"),
+        ("outputs_per_record: 0", "limits.outputs_per_record` is at least 1"),
         ("output_bytes: 0", "`limits.output_bytes` is at least 1"),
         ("output_bytes: 64GiB", "`limits.output_bytes` is at most 1GiB"),
         ("batch_time: 8s", "a call may take 8204 ms"),
@@ -125,7 +125,8 @@ fn secrets_are_read_from_where_the_file_says_and_never_shown() {
     assert!(text.contains("the environment variable MILLSTREAM_NO_SUCH is not set"), "{text}");
     assert!(text.contains("kafka property `client.id`") && !text.contains("hunter2"), "{text}");
     // Always there.
-    let resolved = parse(&of_file.replace("MILLSTREAM_NO_SUCH", "PATH")).unwrap();
+    let of_file = of_file.replace("MILLSTREAM_NO_SUCH", "PATH");
+    let resolved = parse(&of_file).unwrap();
     let kafka = resolved.kafka.unwrap();
     assert_eq!(kafka.value("sasl.password"), Some("hunter2"));
     assert_eq!(kafka.value("client.id").map(str::to_owned), std::env::var("PATH").ok());
