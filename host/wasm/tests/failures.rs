@@ -82,7 +82,7 @@ fn names_of_metrics_are_limited_and_never_cut() {
 #[test]
 fn an_exit_with_last_words_is_a_panic() {
     let CallError::Panic { text, backtrace } = error(&[record("a", "exit")]) else { panic!("no panic") };
-    // WASI 0.2 tells a host that an exit was no success, and not which status was given.
+    // WASI 0.2 tells whether it went well, and no more.
     assert_eq!(text, "exits on purpose (it exited with status 1)");
     assert!(backtrace.is_some());
 }

@@ -28,7 +28,9 @@ fn from(checkpoint: &str) -> MillstreamOptions {
 fn savepoint(workplace: &Workplace) -> Result<String> {
     let taken = workplace.command(&["savepoint", "pipeline.yaml", "-o", "json"])?.expect_code(0)?;
     let taken: serde_json::Value = serde_json::from_str(&taken.stdout)?;
-    Ok(taken.get("path").and_then(|path| path.as_str()).context("the savepoint has no path")?.to_owned())
+    let path = taken.get("path").and_then(|path| path.as_str()).context("the savepoint has no path")?;
+    // As the running process calls it.
+    Ok(workplace.path().join(path).display().to_string())
 }
 
 /// A job that has counted 50 keys a hundred times each and taken a savepoint, and runs.

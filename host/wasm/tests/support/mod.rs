@@ -39,11 +39,14 @@ pub fn module(name: &str) -> Module {
     ENGINE.load(&source(name)).unwrap()
 }
 
+/// Time is not what most tests are about: a call may take as long as a busy machine needs.
 pub fn config(json: &str) -> OperatorConfig {
+    let limits = OperatorLimits { batch_time_ms: 60_000, ..OperatorLimits::default() };
     OperatorConfig {
         pipeline: "whole".to_owned(),
         id: "subject".to_owned(),
         config: json.to_owned(),
+        limits,
         ..OperatorConfig::default()
     }
 }

@@ -69,7 +69,7 @@ fn said(result: std::io::Result<()>) -> String {
 fn nans() -> String {
     let quiet = |payload: u64| black_box(f64::from_bits(0x7ff8_0000_0000_0000 | payload));
     let sum = black_box(quiet(1) + quiet(2));
-    let negative = black_box(-quiet(7)) * black_box(1.0_f64);
+    let negative = black_box(-quiet(7) + black_box(0.5));
     let none = black_box(0.0_f64) / black_box(0.0_f64);
     let short = black_box(f32::from_bits(0x7fc0_0123)) * black_box(1.0_f32);
     format!("{:x} {:x} {:x} {:x}", sum.to_bits(), negative.to_bits(), none.to_bits(), short.to_bits())
