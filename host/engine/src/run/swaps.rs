@@ -5,7 +5,7 @@ mod end;
 mod seat;
 mod trial;
 
-pub(super) use trial::Judged;
+pub(super) use trial::{Judged, TrialFault};
 
 use super::prepare::Preparation;
 use super::wiring::PartsMaker;
@@ -14,7 +14,7 @@ use crate::ports::Operator;
 use crate::swap::{
     ProbationRules, SwapAnswer, SwapKind, SwapPhase, SwapPlan, SwapRefused, Tally, TrialFailure, TrialRules,
 };
-use crate::worker::{Lineup, Part, Quota, Reset, Switch, TrialFault, Watch};
+use crate::worker::{Lineup, Part, Quota, Reset, Switch, Watch};
 use millstream_model::commit::{CommitRecord, PartitionPosition};
 use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::record::RecordBatch;
@@ -67,6 +67,8 @@ enum Step {
     Trial(Trial),
     /// Its first epoch is to be committed.
     Settling,
+    /// The version before takes over from the newest commit on: the one that runs cannot go on.
+    Rescuing,
     /// The version before processes the record again that the trial failed on.
     Confirming(TrialFailure, Watch),
 }
@@ -231,12 +233,16 @@ impl Swaps {
         let mut watch = None;
         if let Some(under_way) = &mut self.under_way {
             match &under_way.step {
+                Step::Rescuing => {
+                    under_way.step = Step::Settling;
+                    self.running = Arc::clone(&under_way.next);
+                }
                 Step::Switching(_) | Step::Trial(_) | Step::Settling => under_way.prepare(self.workers),
                 Step::Confirming(_, watched) => watch = Some(*watched),
                 Step::Preparing(_) | Step::Armed(_) => {}
             }
         }
         self.show();
-        Reset { positions, lineup: Arc::clone(&self.committed), watch }
+        Reset { positions, lineup: Arc::clone(&self.running), watch }
     }
 }

@@ -255,7 +255,7 @@ impl Crew {
                 }
                 Report::Part(part) => epoch.parts.push(part),
                 Report::Failed(error) => panic!("{error}"),
-                Report::TrialFailed(fault) => panic!("{fault:?}"),
+                Report::Stopped(stoppage) => panic!("{stoppage:?}"),
                 Report::Ended | Report::TrialFull | Report::Held | Report::Ready => {}
             }
         }
@@ -398,12 +398,12 @@ fn an_operator_that_says_stop_stops_with_the_place() {
     let plan = plan(vec![node(false, 0, Target::Sink(OUT))], 1);
     let crew = start(&plan, 10, 10, |_| Err(CallError::Stop("enough".to_owned())));
     let report = crew.reports.recv().unwrap();
-    let Report::Failed(error) = report else { panic!("{report:?}") };
+    let Report::Stopped(stoppage) = report else { panic!("{report:?}") };
     assert_eq!(
-        error.to_string(),
+        stoppage.error.to_string(),
         "operator `op-0` stopped the pipeline at source `numbers`, partition 0, offset 0: enough"
     );
-    crew.threads.into_iter().for_each(|thread| thread.join().unwrap());
+    crew.stop();
 }
 
 #[test]

@@ -42,6 +42,7 @@ impl Swaps {
             (false, _) => String::new(),
         };
         self.tell(operator, event, digest, reason);
+        self.show();
         if let Some(done) = done {
             done(Ok(answer));
         }
