@@ -85,7 +85,7 @@ impl World {
         Some(self.committed(topic))
     }
 
-    fn committed(&self, topic: Topic) -> Vec<Entry> {
+    pub(super) fn committed(&self, topic: Topic) -> Vec<Entry> {
         let partitions = self.broker.partitions.get(topic.partitions()).unwrap_or_default();
         let entries = partitions.iter().flatten();
         entries.filter(|entry| self.broker.fate(entry.transaction) == Fate::Committed).cloned().collect()

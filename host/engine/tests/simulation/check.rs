@@ -195,7 +195,7 @@ impl Checker {
             }
             let followed = history.follow(seen, world);
             followed.map_err(|violation| format!("transaction {transaction}: {violation}"))?;
-            if !seen.is_whole() {
+            if !seen.is_whole() && !history.is_part_of_the_beginning(seen, world) {
                 if !world.is_torn() {
                     return Err(format!("transaction {transaction} is visible without its commit record"));
                 }

@@ -7,10 +7,12 @@ use crate::process::SOURCE;
 use crate::scenario::Scenario;
 use crate::swapping;
 use crate::versions::Version;
-use crate::world::{TIMEOUT_MS, World};
+use crate::world::{SEED_BYTES_MAX, TIMEOUT_MS, World};
 use millstream_engine::commit::{CommitterSettings, Identity};
-use millstream_engine::fakes::{Chance, FakeClock, FakeSource, Life};
-use millstream_engine::ports::{CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, Source};
+use millstream_engine::fakes::{Chance, FakeClock, FakeCommitsReader, FakeSource, Life};
+use millstream_engine::ports::{
+    CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, RecordSizes, Source,
+};
 use millstream_engine::run::{Board, Control, RunEnd, RunError, RunPorts, run as run_pipeline};
 use millstream_model::commit::CommitRecord;
 use millstream_model::ids::{Generation, OperatorIndex, PartitionIndex, SinkIndex};
@@ -80,11 +82,13 @@ fn run_once(world: &World) -> Result<bool, String> {
         commit,
         checkpoints: Box::new(NoCheckpoints),
         clock: Arc::new(world.clock.clone()),
-        sink_record_bytes_max: vec![usize::MAX; SINKS.len()],
+        sizes: Arc::new(RecordSizes::any(SINKS.len())),
+        commits: world.cluster.as_ref().map(|cluster| Box::new(FakeCommitsReader::new(cluster, &life)) as _),
     };
     let settings = CommitterSettings {
         transaction_timeout_ms: TIMEOUT_MS,
         from_checkpoint: world.scenario.is_seeded && !world.has_commit(),
+        seed_bytes_max: SEED_BYTES_MAX,
         ..CommitterSettings::default()
     };
     let control = Control::new(Board::new(&plan));

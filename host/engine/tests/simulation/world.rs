@@ -8,8 +8,10 @@ use crate::scenario::{Kind, Scenario};
 use crate::spy::Applied;
 use crate::swapping::Answers;
 use millstream_engine::commit::codec::decode_commit;
-use millstream_engine::commit::{Committer, CommitterSettings};
-use millstream_engine::fakes::{Chance, FakeClock, FakeCluster, FakeDisk, FakeFile, LogFaults, Topic};
+use millstream_engine::commit::{Auditor, Committer, CommitterSettings};
+use millstream_engine::fakes::{
+    Chance, FakeClock, FakeCluster, FakeCommitsReader, FakeDisk, FakeFile, LogFaults, Topic,
+};
 use millstream_engine::ports::{Clock, CommitsKey, Meta};
 use millstream_model::commit::CommitRecord;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// How long a transaction may take, in milliseconds.
 pub(crate) const TIMEOUT_MS: u64 = 15_000;
+
+/// So few that a checkpoint's cells go into several transactions.
+pub(crate) const SEED_BYTES_MAX: usize = 40;
 
 /// Within so long everything is committed once nothing fails any more, in milliseconds.
 const RECOVERY_MS_MAX: u64 = 30_000;
@@ -164,6 +169,7 @@ impl World {
         let settings = CommitterSettings {
             transaction_timeout_ms: TIMEOUT_MS,
             from_checkpoint: self.scenario.is_seeded && !self.has_commit(),
+            seed_bytes_max: SEED_BYTES_MAX,
             ..CommitterSettings::default()
         };
         match Committer::start(ports, self.identity(), settings) {
@@ -174,8 +180,11 @@ impl World {
                 if settings.from_checkpoint {
                     self.note("seeded");
                 }
-                let process =
+                let reader = self.cluster.as_ref().map(|cluster| Box::new(FakeCommitsReader::new(cluster, &life)) as _);
+                let auditor = reader.map(|reader| Auditor::new(reader, &started));
+                let mut process =
                     Process::new(&life, (committer, &started), state, (self.seed, &self.scenario.ends), self.mutant);
+                process.auditor = auditor;
                 self.survive(slot, process)
             }
             Err(_) if life.is_over() => {
@@ -207,10 +216,7 @@ impl World {
                 Turn::Fine
             }
             4 if chance.happens(500) => process.write(),
-            4 => match process.committer.audit() {
-                Ok(()) => Turn::Fine,
-                Err(stop) => Turn::Stopped(stop),
-            },
+            4 => process.audit(self.clock.monotonic_ms()),
             5 if chance.happens(self.scenario.deaths) => {
                 process.life.end();
                 Turn::Fine
