@@ -10,6 +10,7 @@ pub(super) use trial::{Judged, TrialFault};
 use super::prepare::Preparation;
 use super::wiring::PartsMaker;
 use crate::commit::Committer;
+use crate::planted::Bug;
 use crate::ports::Operator;
 use crate::swap::{
     ProbationRules, SwapAnswer, SwapKind, SwapPhase, SwapPlan, SwapRefused, Tally, TrialFailure, TrialRules,
@@ -122,7 +123,7 @@ impl Swaps {
 
     /// What the open epoch runs.
     pub(super) fn lineup(&self) -> &Arc<Lineup> {
-        &self.running
+        if Bug::NameOldVersion.is_planted() { &self.committed } else { &self.running }
     }
 
     fn now_ms(&self) -> u64 {
@@ -160,7 +161,8 @@ impl Swaps {
         let Step::Armed(instances) = &mut under_way.step else { return None };
         let instances = std::mem::take(instances);
         let next = Arc::clone(&under_way.next);
-        let switch = Switch::new(next, under_way.operator, under_way.plan.keeps_cache, instances);
+        let keeps_cache = under_way.plan.keeps_cache || Bug::KeepCache.is_planted();
+        let switch = Switch::new(next, under_way.operator, keeps_cache, instances);
         let (switch, trial) = if under_way.kind == SwapKind::Return {
             (switch, None)
         } else {
@@ -229,7 +231,9 @@ impl Swaps {
     pub(super) fn rolled_back(&mut self, positions: Vec<PartitionPosition>) -> Reset {
         self.pending.fill(Tally::default());
         self.has_failed_again = false;
-        self.running = Arc::clone(&self.committed);
+        if !Bug::KeepNewVersion.is_planted() {
+            self.running = Arc::clone(&self.committed);
+        }
         let mut watch = None;
         if let Some(under_way) = &mut self.under_way {
             match &under_way.step {

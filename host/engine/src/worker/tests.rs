@@ -159,6 +159,16 @@ fn start_with(
     inbox_bytes_max: usize,
     factory: &Arc<dyn OperatorFactory>,
 ) -> Crew {
+    start_on(plan, |at| Numbers::new(at as u32, records, batch_rows), inbox_bytes_max, factory)
+}
+
+/// Starts workers, each with a partition of its own.
+fn start_on(
+    plan: &Arc<Plan>,
+    numbers: impl Fn(usize) -> Numbers,
+    inbox_bytes_max: usize,
+    factory: &Arc<dyn OperatorFactory>,
+) -> Crew {
     let shared = Arc::new(Shared {
         board: Arc::new(Board::new(plan)),
         paused: Arc::default(),
@@ -191,7 +201,7 @@ fn start_with(
         let worker = Worker::new(WorkerParts {
             shared: Arc::clone(&shared),
             plan: Arc::clone(plan),
-            sources: vec![Box::new(Numbers::new(at as u32, records, batch_rows))],
+            sources: vec![Box::new(numbers(at))],
             tasks: lineup.operators.iter().map(|parts| Task::new(parts).unwrap()).collect(),
             exchange,
             commands,
@@ -339,6 +349,25 @@ fn poison_behind_an_exchange_is_found_too_and_every_key_has_one_owner() {
     for (worker, value) in &epoch.out {
         assert_eq!(key_group(value.as_bytes()).part_of(3) as usize, *worker);
     }
+    crew.stop();
+}
+
+#[test]
+fn poison_among_the_first_records_that_a_worker_has_is_found_if_they_came_from_another() {
+    let plan = plan(vec![node(true, 1, Target::Sink(OUT))], 2);
+    let forward: Arc<dyn OperatorFactory> = Arc::new(Forward(|call| trap_on(call, "7")));
+    // All is read by one of them; the other owns the key of 7.
+    let reader = 1 - key_group(b"7").part_of(2) as usize;
+    let partition = |at| Numbers::new(at as u32, if at == reader { 100 } else { 0 }, 100);
+    let crew = start_on(&plan, partition, INBOX_BYTES_MAX, &forward);
+    let (mut epoch, mut all) = (Epoch::default(), 0);
+    while all < 100 {
+        let next = crew.cut(false);
+        epoch.out.extend(next.out);
+        epoch.letters.extend(next.letters);
+        all = epoch.out.len() + epoch.letters.len();
+    }
+    assert_eq!((values(&epoch), epoch.letters), (numbers(0..100, &["7"]), vec!["7".to_owned()]));
     crew.stop();
 }
 
