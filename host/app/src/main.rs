@@ -70,6 +70,7 @@ fn start_log(format: Option<LogFormat>, is_run: bool) {
 }
 
 /// Tests name points at which the process dies as if it were killed; see docs/decisions. Nothing of it is there without the variable.
+#[expect(clippy::disallowed_methods, reason = "tests say it there")]
 fn crash_points() -> Option<fail::FailScenario<'static>> {
     std::env::var_os("FAILPOINTS")?;
     std::panic::set_hook(Box::new(|panic| {

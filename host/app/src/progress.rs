@@ -111,6 +111,7 @@ impl ProgressLine {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a picture for a person")]
 fn draw(plan: &Plan, control: &Control, is_done: &AtomicBool) {
     const EVERY_MS: u64 = 500;
     let bar = ProgressBar::new_spinner();

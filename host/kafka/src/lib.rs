@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod client;
+#[expect(clippy::disallowed_methods, reason = "it waits for a broker, which goes by the machine's clock")]
 mod cluster;
 mod connections;
 mod consumer;
 mod error;
 mod known;
+#[expect(clippy::disallowed_methods, reason = "it waits for a broker, which goes by the machine's clock")]
 mod log;
 mod logging;
 mod metadata;
@@ -14,7 +16,9 @@ mod names;
 mod outbox;
 mod producer;
 mod properties;
+#[expect(clippy::disallowed_methods, reason = "it waits for a broker, which goes by the machine's clock")]
 mod reader;
+#[expect(clippy::disallowed_methods, reason = "it waits for a broker, which goes by the machine's clock")]
 mod source;
 mod start;
 mod sums;

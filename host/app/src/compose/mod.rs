@@ -1,6 +1,6 @@
 //! Where the crates are put together: everything a run is made of, from a resolved pipeline.
 
-use crate::config::{PipelineFile, Resolved, SinkKind, SourceKind};
+use crate::config::{OperatorSpec, PipelineFile, Problem, Resolved, SinkKind, SourceKind};
 use crate::error::{Failure, Outcome};
 use crate::graph::{self, Described};
 use crate::store::ModuleStore;
@@ -15,8 +15,9 @@ use millstream_model::commit::TopicIdentity;
 use millstream_model::ids::{Lineage, PartitionIndex};
 use millstream_model::plan::Plan;
 use millstream_state::{CheckpointSettings, CheckpointStore, RocksCheckpoints, RocksStore, StateDir};
-use millstream_wasm::{Engine, EngineSettings, ModuleSource, OperatorConfig};
+use millstream_wasm::{Engine, EngineSettings, LoadError, Module, ModuleSource, OperatorConfig, World};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,28 +32,31 @@ pub(crate) struct Loaded {
 
 /// The runtime, with compiled modules kept in the user's cache.
 pub(crate) fn wasm_engine() -> Outcome<Engine> {
+    wasm_engine_with(EngineSettings::default().stack_bytes_max)
+}
+
+fn wasm_engine_with(stack_bytes_max: u64) -> Outcome<Engine> {
     let cache_dir = crate::paths::cache_dir().map(|cache| cache.join("modules"));
-    Engine::new(EngineSettings { cache_dir, ..EngineSettings::default() }).map_err(Failure::config)
+    let settings = EngineSettings { cache_dir, stack_bytes_max, ..EngineSettings::default() };
+    Engine::new(settings).map_err(Failure::config)
 }
 
 /// Loads the modules of a pipeline, opens its operators and plans it.
 pub(crate) fn load(file: &PipelineFile, resolved: &Resolved) -> Outcome<Loaded> {
-    let engine = wasm_engine()?;
+    // One runtime for all operators, or, where `limits.stack` differs, one for each stack.
+    let mut engines = BTreeMap::new();
     let problem = |problem| Failure::config(file.show(&problem));
     let order = graph::topological(&resolved.operators).map_err(problem)?;
     let store = ModuleStore::of_user();
     let (mut operators, mut described) = (Vec::new(), Vec::new());
     for spec in order.iter().filter_map(|at| resolved.operators.get(*at)) {
         let path = store.find(&spec.module, &file.folder())?;
-        let module = ModuleSource::file(&path).and_then(|source| engine.load(&source)).map_err(Failure::config)?;
-        let config = OperatorConfig {
-            id: spec.id.clone(),
-            name: spec.name.clone(),
-            config: spec.config.clone(),
-            limits: spec.limits.clone(),
-            ..OperatorConfig::default()
+        let engine = match engines.entry(spec.limits.stack_bytes_max) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(wasm_engine_with(spec.limits.stack_bytes_max)?),
         };
-        let factory = engine.operator(&module, config).map_err(Failure::config)?;
+        let module = ModuleSource::file(&path).and_then(|source| engine.load(&source)).map_err(Failure::config)?;
+        let factory = open(engine, &module, &resolved.id, spec).map_err(problem)?;
         described.push(Described {
             digest: factory.digest(),
             name: spec.name.clone().unwrap_or_else(|| spec.id.clone()),
@@ -62,6 +66,39 @@ pub(crate) fn load(file: &PipelineFile, resolved: &Resolved) -> Outcome<Loaded> 
     }
     let plan = graph::plan(resolved, &order, &described).map_err(problem)?;
     Ok(Loaded { plan, operators })
+}
+
+/// Opens an operator. What it refuses is shown where it is in the pipeline file.
+fn open(engine: &Engine, module: &Module, id: &str, spec: &OperatorSpec) -> Result<Arc<dyn OperatorFactory>, Problem> {
+    if spec.declared.is_some() && module.world() == World::StreamOperator {
+        let text = format!(
+            "operator `{}` says itself what inputs, outputs and states it has: `declare` is for modules of the simple world",
+            spec.id
+        );
+        return Err(Problem::new(&spec.place().field("declare"), text));
+    }
+    let config = OperatorConfig {
+        pipeline: id.to_owned(),
+        id: spec.id.clone(),
+        name: spec.name.clone(),
+        config: spec.config.clone(),
+        limits: spec.limits.clone(),
+        declared: spec.declared.clone().unwrap_or_default(),
+    };
+    engine.operator(module, config).map_err(|error| {
+        let place = match &error {
+            LoadError::Config { setting, .. } => {
+                setting.iter().fold(spec.place().field("config"), |place, field| match field.parse() {
+                    Ok(position) => place.item(position),
+                    Err(_) => place.field(field),
+                })
+            }
+            LoadError::Open { .. } => spec.place().field("config"),
+            LoadError::Choice { .. } => spec.place().field("operator"),
+            _ => spec.place(),
+        };
+        Problem::new(&place, error.to_string())
+    })
 }
 
 /// What of the outside is shared by all parts of a run.

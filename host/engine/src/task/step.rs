@@ -58,7 +58,7 @@ mod tests {
         let panic =
             || CallError::Panic { text: "index out of bounds".to_owned(), backtrace: Some("   0: f".to_owned()) };
         assert_eq!(next_step(panic(), 8, 1, 3), Step::Split { at: 4, timed_out: false });
-        let reason = "panicked: index out of bounds\n   0: f".to_owned();
+        let reason = "gave up: index out of bounds\n   0: f".to_owned();
         assert_eq!(next_step(panic(), 1, 1, 3), Step::Refuse(vec![(0, reason)]));
     }
 

@@ -5,7 +5,7 @@
 //! Whole runs, with the engine's own workers and threads, go through the same world; there a seed decides the failures, not what thread is when where.
 //!
 //! `MILLSTREAM_SIMULATION_SEEDS` says how many seeds, `MILLSTREAM_SIMULATION_SEED` runs a single one.
-#![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods, reason = "tests")]
 
 mod check;
 mod fate;

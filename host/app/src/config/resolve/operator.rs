@@ -3,9 +3,13 @@ use crate::config::raw::{self, OnError, Scalar};
 use crate::config::{Place, Problem};
 use millstream_model::limits::OperatorLimits;
 use millstream_model::plan::{ErrorPolicy, NullKeyPolicy};
+use millstream_wasm::Declared;
 
 /// The smallest memory a module can have: one page.
 const MEMORY_BYTES_MIN: u64 = 64 << 10;
+
+/// What a call stack can have: some work needs little of it, and a worker's own stack must hold it.
+const STACK_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 20;
 
 /// An operator.
 #[derive(Debug, Clone)]
@@ -20,6 +24,8 @@ pub(crate) struct OperatorSpec {
     pub(crate) on_error: ErrorPolicy,
     pub(crate) retries: u32,
     pub(crate) null_key: NullKeyPolicy,
+    /// For a module of the simple world only.
+    pub(crate) declared: Option<Declared>,
 }
 
 impl OperatorSpec {
@@ -62,7 +68,58 @@ pub(super) fn operator(id: &str, raw: &raw::Operator, has_dead_letters: bool) ->
             Some(raw::NullKey::Drop) => NullKeyPolicy::Drop,
             Some(raw::NullKey::Empty) => NullKeyPolicy::Empty,
         },
+        declared: raw.declare.as_ref().map(|declare| declared(declare, &place.field("declare"))).transpose()?,
     })
+}
+
+fn declared(raw: &raw::Declare, place: &Place) -> Result<Declared, Problem> {
+    let usual = Declared::default();
+    let names = |field: &str, given: &Option<Vec<String>>, usual: Vec<String>| match given {
+        Some(names) => check_names(field, &place.field(field), names).map(|()| names.clone()),
+        None => Ok(usual),
+    };
+    let declared = Declared {
+        inputs: names("inputs", &raw.inputs, usual.inputs)?,
+        outputs: names("outputs", &raw.outputs, usual.outputs)?,
+        state_version: raw.state_version.unwrap_or(usual.state_version),
+        reads_versions: raw.reads_versions.clone(),
+    };
+    if declared.inputs.is_empty() {
+        return Err(Problem::new(&place.field("inputs"), "an operator has at least one input"));
+    }
+    if declared.reads_versions.contains(&declared.state_version) {
+        let text = format!("`reads_versions` has {}, which is the version it writes", declared.state_version);
+        return Err(Problem::new(&place.field("reads_versions"), text));
+    }
+    Ok(declared)
+}
+
+/// Longest name of an input or output, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+
+/// Names of inputs and outputs are as in `wit/operator/descriptors.wit`.
+fn check_names(field: &str, place: &Place, names: &[String]) -> Result<(), Problem> {
+    let is_good = |name: &str| {
+        let rest = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        name.len() <= NAME_BYTES_MAX
+            && name.bytes().next().is_some_and(|first| first.is_ascii_lowercase())
+            && name.bytes().all(rest)
+    };
+    for (at, name) in names.iter().enumerate() {
+        let text = if !is_good(name) {
+            format!(
+                "`{name}` is no name: a letter, then letters, digits and `-`, all lowercase, at most {NAME_BYTES_MAX}"
+            )
+        } else if field == "outputs" && ["late", "rejected"].contains(&name.as_str()) {
+            format!("`{name}` is an output that every operator has by itself: choose another name")
+        } else if names.iter().take(at).any(|other| other == name) {
+            format!("`{name}` is there twice")
+        } else {
+            continue;
+        };
+        return Err(Problem::new(&place.item(at), text));
+    }
+    Ok(())
 }
 
 fn limits(raw: &raw::Limits, place: &Place) -> Result<OperatorLimits, Problem> {
@@ -86,8 +143,22 @@ fn limits(raw: &raw::Limits, place: &Place) -> Result<OperatorLimits, Problem> {
         )?,
         output_bytes_max: size(&place.field("output_bytes"), raw.output_bytes.as_ref(), usual.output_bytes_max)?,
         log_lines_per_second_max: raw.log_lines.unwrap_or(usual.log_lines_per_second_max),
-        log_line_bytes_max: usual.log_line_bytes_max,
+        log_line_bytes_max: length("log_line", &raw.log_line, usual.log_line_bytes_max)?,
+        request_bytes_max: usual.request_bytes_max,
+        stack_bytes_max: size(&place.field("stack"), raw.stack.as_ref(), usual.stack_bytes_max)?,
+        instances_max: positive(&place.field("instances"), raw.instances, usual.instances_max)?,
+        tables_max: positive(&place.field("tables"), raw.tables, usual.tables_max)?,
+        metric_names_max: raw.metrics.unwrap_or(usual.metric_names_max),
     };
+    // A request hands over columns with their ends: beside what may be emitted there must be room for these.
+    let request_bytes_usual = limits.request_bytes_max.max(limits.output_bytes_max.saturating_mul(2));
+    let limits = OperatorLimits {
+        request_bytes_max: size(&place.field("request"), raw.request.as_ref(), request_bytes_usual)?,
+        ..limits
+    };
+    if !STACK_BYTES.contains(&limits.stack_bytes_max) {
+        return Err(Problem::new(&place.field("stack"), "`limits.stack` is between 64KiB and 1MiB"));
+    }
     if limits.memory_bytes_max < MEMORY_BYTES_MIN {
         return Err(Problem::new(&place.field("memory"), "`limits.memory` is at least 64KiB, one page of WebAssembly"));
     }
