@@ -1,0 +1,233 @@
+//! Which version of each operator a start runs, and which is to take over from it.
+
+use super::operators::{Made, Unfit, Workshop};
+use super::past::Past;
+use crate::capabilities;
+use crate::config::{OperatorSpec, PipelineFile, Problem, Resolved};
+use crate::error::{Failure, Outcome};
+use crate::graph::{self, Described};
+use crate::modules::Modules;
+use millstream_engine::swap::plan::{Refusal, Surroundings, SwapPlan, older_at_start, plan as judge};
+use millstream_engine::swap::restart::{self, AtStart, Found};
+use millstream_model::commit::CommitRecord;
+use millstream_model::descriptor::{Descriptor, StateDescriptor, StateKind};
+use millstream_model::ids::{Digest, Generation, OperatorIndex};
+use millstream_model::plan::{OperatorNode, Plan};
+use millstream_wasm::ModuleSource;
+use std::collections::BTreeMap;
+
+/// What a start runs.
+pub(crate) struct Lineup {
+    pub(crate) plan: Plan,
+    /// In the order of the plan.
+    pub(crate) running: Vec<Made>,
+    /// What the pipeline file names instead, to be tried one after the other.
+    pub(crate) deploys: Vec<Deploy>,
+    /// What the pipeline file names, by operator id.
+    pub(crate) file_digests: BTreeMap<String, Digest>,
+    /// What ran in the commit that this was chosen by.
+    pub(crate) planned_after: BTreeMap<String, (Digest, Generation)>,
+    /// Number of the changelog topic.
+    pub(crate) changelog: u32,
+}
+
+/// A module that is to take over.
+pub(crate) struct Deploy {
+    pub(crate) operator: String,
+    pub(crate) made: Made,
+}
+
+/// What is chosen from.
+pub(crate) struct Choice<'a> {
+    pub(crate) file: &'a PipelineFile,
+    pub(crate) resolved: &'a Resolved,
+    pub(crate) workshop: &'a Workshop,
+    pub(crate) modules: &'a Modules,
+    pub(crate) past: &'a Past,
+}
+
+/// One operator's module in the file, and the one that is committed where that is another.
+struct Candidate<'a> {
+    spec: &'a OperatorSpec,
+    file: Made,
+    start: AtStart,
+    committed: Option<Result<Made, Unfit>>,
+}
+
+impl Choice<'_> {
+    /// Chooses. The committed version of an operator runs until the file's has shown in a trial that it can; where the committed one does not fit the pipeline file any
+    /// more, the file's takes over between two runs.
+    pub(crate) fn choose(&self) -> Outcome<Lineup> {
+        let order = graph::topological(&self.resolved.operators).map_err(|problem| self.problem(&problem))?;
+        let candidates = self.candidates(&order)?;
+        // The file has to be right by itself, whatever ran before.
+        self.plan(&order, candidates.iter().map(|one| one.file.described(restart::FIRST)))?;
+        let mut is_tried: Vec<bool> = candidates.iter().map(Candidate::can_be_tried).collect();
+        let mut plan = self.plan(&order, candidates.iter().zip(&is_tried).map(|(one, tried)| one.starts_as(*tried)));
+        if plan.is_err() {
+            is_tried.fill(false);
+            plan = self.plan(&order, candidates.iter().map(|one| one.starts_as(false)));
+        }
+        let plan = plan.map_err(|failure| self.explain(failure, &candidates))?;
+        for (at, (one, is_tried)) in candidates.iter().zip(&is_tried).enumerate() {
+            self.check(&plan, at, one, *is_tried)?;
+        }
+        let file_digests = candidates.iter().map(|one| (one.spec.id.clone(), one.file.digest())).collect();
+        let (mut running, mut deploys) = (Vec::new(), Vec::new());
+        for (one, is_tried) in candidates.into_iter().zip(is_tried) {
+            let is_deploy = matches!(one.start, AtStart::Deploy(..));
+            match one.committed {
+                Some(Ok(committed)) if is_tried || !is_deploy => {
+                    if is_deploy {
+                        deploys.push(Deploy { operator: one.spec.id.clone(), made: one.file });
+                    }
+                    running.push(committed);
+                }
+                _ => running.push(one.file),
+            }
+        }
+        Ok(Lineup {
+            plan,
+            running,
+            deploys,
+            file_digests,
+            planned_after: restart::versions(self.past.commit.as_ref()),
+            changelog: self.past.changelog(),
+        })
+    }
+
+    fn problem(&self, problem: &Problem) -> Failure {
+        Failure::config(self.file.show(problem))
+    }
+
+    fn plan(&self, order: &[usize], described: impl Iterator<Item = Described>) -> Outcome<Plan> {
+        graph::plan(self.resolved, order, &described.collect::<Vec<_>>()).map_err(|problem| self.problem(&problem))
+    }
+
+    fn candidates(&self, order: &[usize]) -> Outcome<Vec<Candidate<'_>>> {
+        let made = self.workshop.make_all(self.file, self.resolved, order)?;
+        let specs = order.iter().filter_map(|at| self.resolved.operators.get(*at));
+        let candidate = |(spec, file): (_, Made)| self.candidate(spec, file);
+        specs.zip(made).map(candidate).collect()
+    }
+
+    fn candidate<'a>(&self, spec: &'a OperatorSpec, file: Made) -> Outcome<Candidate<'a>> {
+        let (open, commit) = (self.past.open.as_ref(), self.past.commit.as_ref());
+        let start = restart::decide(&Found::of(&spec.id, file.digest(), open, commit));
+        let committed = match start {
+            AtStart::File(_) => None,
+            AtStart::Committed(digest, generation) | AtStart::Deploy(digest, generation) => {
+                let module = self.modules.committed(&spec.id, digest, generation)?;
+                Some(self.workshop.make(spec, ModuleSource::bytes(digest.to_string(), module)))
+            }
+        };
+        if let (AtStart::Committed(digest, generation), Some(Err(unfit))) = (start, &committed) {
+            return Err(Failure::config(format!(
+                "operator `{}` runs {digest} (generation {generation}), which was swapped in after the one in the pipeline file, and it does not open as the file has the operator now: {}",
+                spec.id,
+                unfit.show(self.file)
+            )));
+        }
+        Ok(Candidate { spec, file, start, committed })
+    }
+
+    /// Why the graph does not fit versions that are not the file's.
+    fn explain(&self, failure: Failure, candidates: &[Candidate<'_>]) -> Failure {
+        let swapped = candidates.iter().filter_map(|one| match one.start {
+            AtStart::Committed(digest, generation) => {
+                Some(format!("`{}` runs {digest} (generation {generation})", one.spec.id))
+            }
+            _ => None,
+        });
+        let swapped: Vec<String> = swapped.collect();
+        Failure::config(format!(
+            "{}\nthe pipeline file fits the modules it names, but others were swapped in since: {}; name them in the file, or swap back before the restart",
+            failure.text,
+            swapped.join(", ")
+        ))
+    }
+
+    /// Refuses what no trial would let pass, before anything is changed.
+    fn check(&self, plan: &Plan, at: usize, one: &Candidate<'_>, is_tried: bool) -> Outcome<()> {
+        let (AtStart::Deploy(_, generation), Some(commit)) = (one.start, &self.past.commit) else { return Ok(()) };
+        let refuse = |reason: String| {
+            Err(Failure::config(format!(
+                "operator `{}`: the module in the pipeline file ({}) cannot take over from generation {generation}: {reason}\nnothing was changed",
+                one.spec.id,
+                one.file.digest()
+            )))
+        };
+        if let Err(refusals) = self.verdict(plan, at, one, (commit, is_tried)) {
+            return refuse(refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+        }
+        if let Some(Ok(committed)) = &one.committed {
+            let growth = capabilities::growth(&committed.imports(), &one.file.imports(), &one.spec.allow);
+            if let Some(text) = capabilities::refusal(&growth) {
+                return refuse(format!(
+                    "{text}: if it may, say `allow: [{}]` for the operator in the pipeline file",
+                    capabilities::needed(&growth).join(", ")
+                ));
+            }
+        }
+        if !is_tried {
+            let reason = match &one.committed {
+                Some(Err(unfit)) => format!("the one before does not open as the file has it: {}", unfit.text()),
+                _ => "the one before does not fit what the file connects".to_owned(),
+            };
+            tracing::warn!(operator = one.spec.id, "a new module takes over without a trial, since {reason}");
+        }
+        Ok(())
+    }
+
+    fn verdict(
+        &self,
+        plan: &Plan,
+        at: usize,
+        one: &Candidate<'_>,
+        (commit, is_tried): (&CommitRecord, bool),
+    ) -> Result<SwapPlan, Vec<Refusal>> {
+        let index = OperatorIndex(u16::try_from(at).unwrap_or(u16::MAX));
+        let Some(node) = plan.operator(index) else { return Ok(SwapPlan::default()) };
+        let new = one.file.factory.descriptor();
+        if is_tried {
+            return judge(node, new, &Surroundings::of(plan, index, &older_at_start(commit, plan)));
+        }
+        let before = states_of(commit, &one.spec.id, new);
+        let node = OperatorNode { descriptor: Descriptor { states: before, ..new.clone() }, ..node.clone() };
+        let older = commit.older_versions.get(&one.spec.id).cloned().unwrap_or_default();
+        judge(&node, new, &Surroundings { older_versions: older, ..Surroundings::of(plan, index, &BTreeMap::new()) })
+    }
+}
+
+/// The states of the version that ran, as far as its last commit tells.
+fn states_of(commit: &CommitRecord, operator: &str, new: &Descriptor) -> Vec<StateDescriptor> {
+    let ran = commit.operators.iter().find(|ran| ran.id == operator);
+    let versions = ran.into_iter().flat_map(|ran| &ran.state_versions);
+    let kind = |name: &str| new.states.iter().find(|state| state.name == name).map(|state| state.kind);
+    let state = |(name, version): (&String, &u32)| StateDescriptor {
+        name: name.clone(),
+        kind: kind(name).unwrap_or(StateKind::Value),
+        version: *version,
+        reads_versions: Vec::new(),
+        migrates_versions: Vec::new(),
+    };
+    versions.map(state).collect()
+}
+
+impl Candidate<'_> {
+    fn can_be_tried(&self) -> bool {
+        matches!(self.start, AtStart::Deploy(..)) && matches!(self.committed, Some(Ok(_)))
+    }
+
+    /// What runs first; a deploy that is not tried runs at once.
+    fn starts_as(&self, is_tried: bool) -> Described {
+        match (self.start, &self.committed) {
+            (AtStart::File(generation), _) => self.file.described(generation),
+            (AtStart::Committed(_, generation), Some(Ok(committed))) => committed.described(generation),
+            (AtStart::Deploy(_, generation), Some(Ok(committed))) if is_tried => committed.described(generation),
+            (AtStart::Committed(_, generation) | AtStart::Deploy(_, generation), _) => {
+                self.file.described(Generation(generation.0 + 1))
+            }
+        }
+    }
+}
