@@ -44,7 +44,8 @@ pub(crate) fn refusal(growth: &[Capability]) -> Option<String> {
 /// Whether a text is the name of an interface or a package, like `wasi:filesystem/types` or `wasi:filesystem`.
 pub(crate) fn is_name(text: &str) -> bool {
     let is_word = |word: &str| {
-        !word.is_empty() && word.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
+        !word.is_empty()
+            && word.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
     };
     let (package, interface) = match text.split_once('/') {
         Some((package, interface)) => (package, Some(interface)),
@@ -64,8 +65,12 @@ mod tests {
 
     fn asked(allow: &[&str]) -> Vec<String> {
         let before = set(&["millstream:operator/call", "wasi:cli/stdout"]);
-        let after =
-            set(&["millstream:operator/call", "millstream:operator/state", "wasi:filesystem/types", "wasi:sockets/tcp"]);
+        let after = set(&[
+            "millstream:operator/call",
+            "millstream:operator/state",
+            "wasi:filesystem/types",
+            "wasi:sockets/tcp",
+        ]);
         let allow: Vec<String> = allow.iter().map(|name| (*name).to_owned()).collect();
         let growth = growth(&before, &after, &allow);
         assert_eq!(growth.len(), 3, "what was there before is none");

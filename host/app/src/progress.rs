@@ -1,6 +1,6 @@
+use crate::versions::VersionStatus;
 use indicatif::{ProgressBar, ProgressStyle};
 use millstream_engine::run::Control;
-use crate::versions::VersionStatus;
 use millstream_engine::run::board::{CommitStatus, OwnMetric, RunPhase};
 use millstream_model::plan::Plan;
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! Versions of operators as people and machines are shown them.
 
 use millstream_engine::swap::{
-    EventKind, GenerationStatus, Refusal, StatePlan, StateVerdict, SwapDone, SwapEvent, SwapPhase, SwapPlan, SwapStatus,
-    TrialFailure,
+    EventKind, GenerationStatus, Refusal, StatePlan, StateVerdict, SwapDone, SwapEvent, SwapPhase, SwapPlan,
+    SwapStatus, TrialFailure,
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -188,7 +188,9 @@ mod tests {
         for host in ["localhost:8421", "LocalHost:8421", "127.0.0.1:8421", "[::1]:8421", "streams.example:443"] {
             assert_eq!(with_token(&[("host", host)]), 200, "{host}");
         }
-        for host in ["evil.example", "evil.example:8421", "localhost", "localhost:80", "localhost:8421.evil.example", ""] {
+        for host in
+            ["evil.example", "evil.example:8421", "localhost", "localhost:80", "localhost:8421.evil.example", ""]
+        {
             assert_eq!(with_token(&[("host", host)]), 421, "{host}");
         }
         assert_eq!(with_token(&[]), 421);
@@ -220,7 +222,8 @@ mod tests {
     #[test]
     fn reading_needs_the_token_as_changing_does_and_only_probes_do_not() {
         let host = ("host", "localhost:8421");
-        for (method, path) in [(Method::GET, "/api/v1/status"), (Method::POST, "/api/v1/stop"), (Method::GET, "/none")] {
+        for (method, path) in [(Method::GET, "/api/v1/status"), (Method::POST, "/api/v1/stop"), (Method::GET, "/none")]
+        {
             assert_eq!(judged(method, path, &[host]), 401, "{path}");
         }
         for path in OPEN {

@@ -53,15 +53,11 @@ impl Kind {
             Self::MediaType => ("media-type", "The media type is not known", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::Misdirected => ("host-not-allowed", "The host is not allowed", StatusCode::MISDIRECTED_REQUEST),
             Self::Unfit => ("unfit-module", "The module is no operator for this", StatusCode::UNPROCESSABLE_ENTITY),
-            Self::DoesNotFit => {
-                ("does-not-fit", "The module does not fit what runs", StatusCode::UNPROCESSABLE_ENTITY)
-            }
+            Self::DoesNotFit => ("does-not-fit", "The module does not fit what runs", StatusCode::UNPROCESSABLE_ENTITY),
             Self::Capabilities => {
                 ("capabilities", "The module reaches for more than it may", StatusCode::UNPROCESSABLE_ENTITY)
             }
-            Self::TrialFailed => {
-                ("trial-failed", "The new version failed its trial", StatusCode::UNPROCESSABLE_ENTITY)
-            }
+            Self::TrialFailed => ("trial-failed", "The new version failed its trial", StatusCode::UNPROCESSABLE_ENTITY),
             Self::Failed => ("failed", "Something failed", StatusCode::INTERNAL_SERVER_ERROR),
             Self::NotReady => ("not-ready", "The pipeline is not processing yet", StatusCode::SERVICE_UNAVAILABLE),
             Self::Ended => ("ended", "The run has ended", StatusCode::SERVICE_UNAVAILABLE),

@@ -5,6 +5,7 @@ use crate::error::{Failure, Outcome};
 use crate::graph::{self, Described};
 use crate::store::ModuleStore;
 use millstream_engine::ports::OperatorFactory;
+use millstream_engine::swap::restart::FIRST;
 use millstream_model::ids::{Digest, Generation};
 use millstream_model::plan::Plan;
 use millstream_wasm::{Engine, EngineSettings, LoadError, Module, ModuleSource, OperatorConfig, World};
@@ -31,12 +32,17 @@ fn wasm_engine_with(stack_bytes_max: u64) -> Outcome<Engine> {
 
 /// Loads the modules that a pipeline file names, opens its operators and plans it.
 pub(crate) fn load(file: &PipelineFile, resolved: &Resolved) -> Outcome<Loaded> {
-    let workshop = Workshop::new(file, resolved)?;
-    let order = graph::topological(&resolved.operators).map_err(|problem| Failure::config(file.show(&problem)))?;
-    let made = workshop.make_all(file, resolved, &order)?;
-    let described: Vec<Described> = made.iter().map(|made| made.described(Generation(1))).collect();
-    let plan = graph::plan(resolved, &order, &described).map_err(|problem| Failure::config(file.show(&problem)))?;
+    let Wanted { made, plan, .. } = Workshop::new(file, resolved)?.wanted(file, resolved)?;
     Ok(Loaded { plan, operators: made.into_iter().map(|made| made.factory).collect() })
+}
+
+/// What a pipeline file asks for, whatever ran before.
+pub(crate) struct Wanted {
+    /// Positions of the operators in the file, each behind all that feed it.
+    pub(crate) order: Vec<usize>,
+    /// In that order.
+    pub(crate) made: Vec<Made>,
+    pub(crate) plan: Plan,
 }
 
 /// Makes operators of modules, as the pipeline file configures them.
@@ -118,19 +124,20 @@ impl Workshop {
         })
     }
 
-    /// Makes the operators of a pipeline file, in this order of theirs.
-    pub(crate) fn make_all(
-        &self,
-        file: &PipelineFile,
-        resolved: &Resolved,
-        order: &[usize],
-    ) -> Outcome<Vec<Made>> {
+    /// Makes the operators of a pipeline file, and plans it.
+    pub(crate) fn wanted(&self, file: &PipelineFile, resolved: &Resolved) -> Outcome<Wanted> {
+        let problem = |problem: Problem| Failure::config(file.show(&problem));
+        let order = graph::topological(&resolved.operators).map_err(problem)?;
         let make = |spec: &OperatorSpec| {
             let path = self.plugins.find(&spec.module, &self.folder)?;
             let source = ModuleSource::file(&path).map_err(Failure::config)?;
             self.make(spec, source).map_err(|unfit| Failure::config(unfit.show(file)))
         };
-        order.iter().filter_map(|at| resolved.operators.get(*at)).map(make).collect()
+        let specs = order.iter().filter_map(|at| resolved.operators.get(*at));
+        let made = specs.map(make).collect::<Outcome<Vec<Made>>>()?;
+        let described: Vec<Described> = made.iter().map(|made| made.described(FIRST)).collect();
+        let plan = graph::plan(resolved, &order, &described).map_err(problem)?;
+        Ok(Wanted { order, made, plan })
     }
 
     /// A module of the plugin store.

@@ -1,9 +1,9 @@
 //! Which version of each operator a start runs, and which is to take over from it.
 
-use super::operators::{Made, Unfit, Workshop};
+use super::operators::{Made, Unfit, Wanted, Workshop};
 use super::past::Past;
 use crate::capabilities;
-use crate::config::{OperatorSpec, PipelineFile, Problem, Resolved};
+use crate::config::{OperatorSpec, PipelineFile, Resolved};
 use crate::error::{Failure, Outcome};
 use crate::graph::{self, Described};
 use crate::modules::Modules;
@@ -31,7 +31,20 @@ pub(crate) struct Lineup {
     pub(crate) changelog: u32,
 }
 
+impl Lineup {
+    /// Keeps every module that a commit of this run may name.
+    pub(crate) fn keep(&self, modules: &Modules) -> Outcome<()> {
+        let all = || self.running.iter().chain(self.deploys.iter().map(|deploy| &deploy.made));
+        for made in all() {
+            modules.keep(made.digest(), made.source.contents())?;
+        }
+        modules.tidy_up(&all().map(Made::digest).collect::<Vec<_>>());
+        Ok(())
+    }
+}
+
 /// A module that is to take over.
+#[derive(Clone)]
 pub(crate) struct Deploy {
     pub(crate) operator: String,
     pub(crate) made: Made,
@@ -57,11 +70,10 @@ struct Candidate<'a> {
 impl Choice<'_> {
     /// Chooses. The committed version of an operator runs until the file's has shown in a trial that it can; where the committed one does not fit the pipeline file any
     /// more, the file's takes over between two runs.
-    pub(crate) fn choose(&self) -> Outcome<Lineup> {
-        let order = graph::topological(&self.resolved.operators).map_err(|problem| self.problem(&problem))?;
-        let candidates = self.candidates(&order)?;
-        // The file has to be right by itself, whatever ran before.
-        self.plan(&order, candidates.iter().map(|one| one.file.described(restart::FIRST)))?;
+    pub(crate) fn choose(&self, wanted: Wanted) -> Outcome<Lineup> {
+        let Wanted { order, made, .. } = wanted;
+        let specs = order.iter().filter_map(|at| self.resolved.operators.get(*at));
+        let candidates = specs.zip(made).map(|(spec, file)| self.candidate(spec, file)).collect::<Outcome<Vec<_>>>()?;
         let mut is_tried: Vec<bool> = candidates.iter().map(Candidate::can_be_tried).collect();
         let mut plan = self.plan(&order, candidates.iter().zip(&is_tried).map(|(one, tried)| one.starts_as(*tried)));
         if plan.is_err() {
@@ -96,19 +108,9 @@ impl Choice<'_> {
         })
     }
 
-    fn problem(&self, problem: &Problem) -> Failure {
-        Failure::config(self.file.show(problem))
-    }
-
     fn plan(&self, order: &[usize], described: impl Iterator<Item = Described>) -> Outcome<Plan> {
-        graph::plan(self.resolved, order, &described.collect::<Vec<_>>()).map_err(|problem| self.problem(&problem))
-    }
-
-    fn candidates(&self, order: &[usize]) -> Outcome<Vec<Candidate<'_>>> {
-        let made = self.workshop.make_all(self.file, self.resolved, order)?;
-        let specs = order.iter().filter_map(|at| self.resolved.operators.get(*at));
-        let candidate = |(spec, file): (_, Made)| self.candidate(spec, file);
-        specs.zip(made).map(candidate).collect()
+        let plan = graph::plan(self.resolved, order, &described.collect::<Vec<_>>());
+        plan.map_err(|problem| Failure::config(self.file.show(&problem)))
     }
 
     fn candidate<'a>(&self, spec: &'a OperatorSpec, file: Made) -> Outcome<Candidate<'a>> {

@@ -76,7 +76,8 @@ pub(super) fn router(running: Running) -> Router {
         .routes(routes!(swap::swap))
         .routes(routes!(swap::check))
         .routes(routes!(swap::rollback));
-    let probes = OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(run::livez)).routes(routes!(run::readyz));
+    let probes =
+        OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(run::livez)).routes(routes!(run::readyz));
     let (router, document) = probes.nest("/api/v1", api).split_for_parts();
     let document = serde_json::to_string(&document).unwrap_or_default();
     let json = [(header::CONTENT_TYPE, "application/json")];
@@ -94,7 +95,10 @@ pub(super) fn guarded(router: Router, guard: Arc<Guard>) -> Router {
 }
 
 async fn no_such_path(uri: Uri) -> Problem {
-    Problem::new(Kind::NotFound, format!("there is nothing at {}; /api/v1/openapi.json tells what there is", uri.path()))
+    Problem::new(
+        Kind::NotFound,
+        format!("there is nothing at {}; /api/v1/openapi.json tells what there is", uri.path()),
+    )
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Problem {

@@ -96,8 +96,6 @@ pub(super) async fn savepoint(State(running): State<Running>) -> Result<Json<Sav
         Ok(Ok(Ok(taken))) => Ok(Json(Savepoint { path: taken.location, bytes: taken.bytes })),
         Ok(Ok(Err(error))) => Err(Problem::new(Kind::Failed, error.to_string())),
         Ok(Err(_)) => Err(Problem::new(Kind::Ended, "the run ended before the savepoint was taken")),
-        Err(_) => {
-            Err(Problem::new(Kind::TooSlow, "the savepoint was not complete in ten minutes; it may become so"))
-        }
+        Err(_) => Err(Problem::new(Kind::TooSlow, "the savepoint was not complete in ten minutes; it may become so")),
     }
 }

@@ -258,7 +258,9 @@ async fn offered(headers: &HeaderMap, body: Body) -> Result<Offered, Problem> {
         }
         other => Err(Problem::new(
             Kind::MediaType,
-            format!("`Content-Type` is `{other}`: send a module as `application/wasm`, or its name as `application/json`"),
+            format!(
+                "`Content-Type` is `{other}`: send a module as `application/wasm`, or its name as `application/json`"
+            ),
         )),
     }
 }

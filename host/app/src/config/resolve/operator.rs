@@ -130,7 +130,9 @@ fn allow(raw: &[String], place: &Place) -> Result<Vec<String>, Problem> {
     match raw.iter().position(|name| !is_name(name)) {
         Some(at) => {
             let name = raw.get(at).map(String::as_str).unwrap_or_default();
-            let text = format!("`{name}` is no interface: write it like wasi:filesystem/types, or wasi:filesystem for all of a package");
+            let text = format!(
+                "`{name}` is no interface: write it like wasi:filesystem/types, or wasi:filesystem for all of a package"
+            );
             Err(Problem::new(&place.item(at), text))
         }
         None => Ok(raw.to_vec()),
