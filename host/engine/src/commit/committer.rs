@@ -4,7 +4,9 @@ use super::decide;
 use super::sums::{sum_changes, sum_outputs};
 use super::{CommitPorts, CommitterSettings, EpochEnd, EpochLost, Identity, SinkPort, Stop};
 use crate::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, Meta, TransactionLog};
-use millstream_model::commit::{BeginRecord, Catalog, CatalogEntry, CommitRecord, OutputTotal, PartitionPosition};
+use millstream_model::commit::{
+    BeginRecord, Catalog, CatalogEntry, CommitRecord, OperatorCommit, OutputTotal, PartitionPosition,
+};
 use millstream_model::ids::{EpochNumber, Incarnation, Lineage, SinkIndex, Token};
 use millstream_model::record::RecordBatch;
 use std::collections::BTreeMap;
@@ -145,12 +147,17 @@ impl Committer {
             let then = before.and_then(|before| decide::find(&before.positions, position));
             then.is_none_or(|then| then.next != position.next)
         };
+        let switches = |operator: &OperatorCommit| {
+            let then = before.and_then(|before| before.operators.iter().find(|then| then.id == operator.id));
+            then.is_some_and(|then| then.generation != operator.generation)
+        };
         let was_finished = before.is_some_and(|before| before.finished);
         let has_outputs = self.open.outputs.iter().any(|total| total.records > 0);
         CutEpoch {
             has_effects: has_outputs
                 || end.changes.iter().any(|changes| !changes.is_empty())
                 || !end.gaps.is_empty()
+                || end.operators.iter().any(switches)
                 || (end.finished && !was_finished),
             has_moved: end.positions.iter().any(moved),
             is_forced: end.force,

@@ -3,7 +3,10 @@
 pub mod board;
 mod control;
 mod coordinator;
+mod prepare;
 mod recovery;
+mod swaps;
+mod switching;
 mod wiring;
 
 pub use board::Board;
@@ -16,6 +19,7 @@ use board::RunPhase;
 use coordinator::Coordinator;
 use millstream_model::plan::Plan;
 use std::sync::Arc;
+use swaps::Swaps;
 use wiring::PartsMaker;
 
 /// The outside world of a run.
@@ -106,10 +110,12 @@ fn run_until_the_end(
         let thread = std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || worker.run());
         threads.push(thread.map_err(RunError::Thread)?);
     }
-    let mut coordinator = Coordinator::new((shared, lineup), committer, commands, workers.reports, ports.checkpoints);
+    let swaps = Swaps::new(maker, &lineup, commands.len());
+    let mut coordinator = Coordinator::new((shared, swaps), committer, commands, workers.reports, ports.checkpoints);
     let end = coordinator.coordinate(control);
     coordinator.tell_all(&Command::Stop);
     coordinator.refuse_savepoints(control);
+    coordinator.swaps.end();
     for thread in threads {
         // A panic was caught and reported by the worker itself.
         let _ = thread.join();

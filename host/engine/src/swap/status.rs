@@ -46,7 +46,6 @@ impl SwapStatus {
     }
 
     /// Says that another version runs.
-    #[expect(dead_code, reason = "the coordinator says it in the next change")]
     pub(crate) fn switch(&mut self, to: GenerationStatus) {
         (self.generation, self.digest) = (to.generation, to.digest);
         self.history.push(to);

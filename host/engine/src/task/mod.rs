@@ -66,6 +66,17 @@ impl Task {
         }
     }
 
+    /// Goes on with another instance, which has the same states; what is held of them stays. Gives back the instance before.
+    pub fn take_over(&mut self, parts: &Arc<TaskParts>, operator: Box<dyn Operator>) -> Box<dyn Operator> {
+        if let Some(call) = &mut self.call {
+            call.state.describe(parts.columns.clone());
+            call.rules = Arc::clone(&parts.rules);
+        }
+        self.parts = Arc::clone(parts);
+        self.record_ns = 0;
+        std::mem::replace(&mut self.operator, operator)
+    }
+
     /// What it is made of.
     #[must_use]
     pub fn parts(&self) -> &Arc<TaskParts> {

@@ -1,6 +1,7 @@
 use super::{Report, Worker, WorkerError};
 use crate::call::Call;
 use crate::exchange::{Parcel, split_rows};
+use crate::swap::Tally;
 use millstream_model::ids::{OperatorIndex, SinkIndex};
 use millstream_model::plan::Target;
 use millstream_model::record::RecordBatch;
@@ -88,6 +89,7 @@ impl Worker {
         if let Some(counters) = self.shared.board.operators.get(at) {
             counters.records_out.add(records);
         }
+        self.count(at, Tally { emitted: records, ..Tally::default() });
         for (port, targets) in (0u32..).zip(&node.outputs) {
             if targets.iter().any(|target| matches!(target, Target::Operator { .. })) {
                 self.route_on(port, targets, call)?;

@@ -56,24 +56,26 @@ impl Intake {
         self.rest.is_none() && self.turns.iter().all(|turn| turn.ended)
     }
 
-    /// The next records and the source they are from.
-    fn take(&mut self) -> Result<Option<(usize, RecordBatch)>, SourceError> {
+    /// The next records and the source they are from, at most that many.
+    fn take(&mut self, rows_max: usize) -> Result<Option<(usize, RecordBatch)>, SourceError> {
+        let piece_rows = self.piece_rows.min(rows_max).max(1);
         if self.rest.is_some() {
-            return Ok(self.take_piece());
+            return Ok(self.take_piece(piece_rows));
         }
         let Some(at) = self.next_turn() else { return Ok(None) };
         let mut batch = std::mem::take(&mut self.spare);
         let (Some(source), Some(turn)) = (self.sources.get_mut(at), self.turns.get_mut(at)) else { return Ok(None) };
-        let poll = source.poll(&mut batch, &self.limits)?;
+        let limits = BatchLimits { rows_max: self.limits.rows_max.min(rows_max).max(1), ..self.limits };
+        let poll = source.poll(&mut batch, &limits)?;
         turn.ended = poll == Poll::End;
         turn.quiet = if batch.is_empty() { QUIET_TURNS } else { 0 };
         if batch.is_empty() {
             self.spare = batch;
             return Ok(None);
         }
-        if batch.len() > self.piece_rows {
+        if batch.len() > piece_rows {
             self.rest = Some(Rest { source: at, batch, from: 0 });
-            return Ok(self.take_piece());
+            return Ok(self.take_piece(piece_rows));
         }
         Ok(Some((at, batch)))
     }
@@ -96,9 +98,9 @@ impl Intake {
         None
     }
 
-    fn take_piece(&mut self) -> Option<(usize, RecordBatch)> {
+    fn take_piece(&mut self, piece_rows: usize) -> Option<(usize, RecordBatch)> {
         let rest = self.rest.as_mut()?;
-        let to = rest.batch.len().min(rest.from as usize + self.piece_rows) as u32;
+        let to = rest.batch.len().min(rest.from as usize + piece_rows) as u32;
         let rows: Vec<u32> = (rest.from..to).collect();
         let mut piece = std::mem::take(&mut self.spare);
         piece.gather(&rest.batch, &rows);
@@ -210,7 +212,7 @@ impl Worker {
     /// Takes records from a source all the way to the sinks.
     pub(super) fn read(&mut self) -> Result<(), WorkerError> {
         let had_ended = self.intake.has_ended();
-        let Some((source, batch)) = self.intake.take()? else {
+        let Some((source, batch)) = self.intake.take(self.rows_left())? else {
             if !had_ended && self.intake.has_ended() {
                 self.report(super::Report::Ended);
             }

@@ -8,24 +8,31 @@ mod lineup;
 mod protocol;
 mod refuse;
 mod search;
+mod switch;
+mod trial;
 
 pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
+pub use switch::{Reset, Switch};
+pub use trial::{Quota, TrialFault, Watch};
 
 use crate::call::Mark;
 use crate::exchange::Exchange;
 use crate::places::Places;
 use crate::ports::{Clock, Source};
 use crate::run::board::Board;
+use crate::swap::Tally;
 use crate::task::{Task, Verdicts};
 use cut::Cut;
 use intake::Intake;
 use millstream_model::plan::Plan;
-use millstream_model::record::RecordBatch;
+use millstream_model::record::{Origin, RecordBatch};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use switch::Awaits;
+use trial::Trial;
 
 /// How long a worker waits for commands or parcels when there is nothing to do.
 const IDLE_WAIT: Duration = Duration::from_millis(5);
@@ -79,6 +86,16 @@ pub struct Worker {
     /// Whether the delivery in hand is to be repeated in small pieces.
     retreat: bool,
     committed_told_ms: u64,
+    /// What it waits for, standing still.
+    awaits: Option<Awaits>,
+    trial: Option<Trial>,
+    /// The record that the last error is about.
+    blamed: Option<Origin>,
+    /// What each operator did in the open epoch.
+    tallies: Vec<Tally>,
+    watch: Option<Watch>,
+    /// Whether the watched record was failed on.
+    has_failed_again: bool,
 }
 
 /// What a worker is made of.
@@ -121,6 +138,12 @@ impl Worker {
             touched: false,
             retreat: false,
             committed_told_ms: 0,
+            awaits: None,
+            trial: None,
+            blamed: None,
+            tallies: vec![Tally::default(); parts.plan.operators.len()],
+            watch: None,
+            has_failed_again: false,
             plan: parts.plan,
             shared: parts.shared,
         }
@@ -146,18 +169,23 @@ impl Worker {
             if !self.obey()? {
                 return Ok(());
             }
-            self.receive(PARCEL_WAIT)?;
-            self.advance_cut();
-            if self.may_read() {
-                self.read()?;
-            } else {
-                self.wait()?;
+            if let Err(error) = self.turn() {
+                self.fail_trial(error)?;
             }
         }
     }
 
+    fn turn(&mut self) -> Result<(), WorkerError> {
+        self.receive(PARCEL_WAIT)?;
+        self.advance_cut()?;
+        if self.awaits.is_some() {
+            return Ok(());
+        }
+        if self.may_read() { self.read() } else { self.wait() }
+    }
+
     /// Whether to take records from the sources: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
-    fn may_read(&self) -> bool {
+    fn may_read(&mut self) -> bool {
         let output_bytes = self.shared.output_bytes.load(Ordering::Relaxed);
         !self.cut.is_open()
             && !self.cut.was_last()
@@ -165,6 +193,7 @@ impl Worker {
             && !self.shared.paused.load(Ordering::Relaxed)
             && output_bytes < self.plan.commit.output_bytes_max
             && self.exchange.has_room()
+            && !self.is_sated()
     }
 
     /// Waits for something to do when the sources are not to be read.

@@ -1,7 +1,8 @@
 use super::search::Portion;
 use super::{Worker, WorkerError};
 use crate::places::Place;
-use crate::task::{DeadLetter, Provenance, admit_keys};
+use crate::swap::Tally;
+use crate::task::{DeadLetter, Provenance, Verdict, admit_keys};
 use millstream_model::plan::ErrorPolicy;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
@@ -22,11 +23,14 @@ impl Worker {
             keep_out(row);
         }
         let known = self.verdicts.known((at as u16, node.digest), &whole.batch);
-        let refused = door.refused.iter().map(|refused| (refused.row, &refused.reason));
-        let refused: Vec<_> = refused.chain(known.iter().map(|known| (known.row, &known.reason))).collect();
-        for (row, reason) in refused {
-            if keep_out(row) {
-                self.refuse(at, &whole.batch, row, reason)?;
+        for refused in &door.refused {
+            if keep_out(refused.row) {
+                self.refuse(at, &whole.batch, refused.row, &refused.reason)?;
+            }
+        }
+        for known in &known {
+            if keep_out(known.row) {
+                self.refuse_again(at, &whole.batch, known)?;
             }
         }
         if let Some(counters) = self.shared.board.operators.get(at) {
@@ -41,6 +45,19 @@ impl Worker {
         }
         let left: Vec<u32> = (0u32..).zip(&out).filter(|(_, out)| !**out).map(|(row, _)| row).collect();
         Ok(whole.part(&left, false))
+    }
+
+    /// Refuses a record for which the operator was called before.
+    fn refuse_again(&mut self, at: usize, batch: &RecordBatch, known: &Verdict) -> Result<(), WorkerError> {
+        if known.is_fault && self.is_tried(at) {
+            return Err(self.stopped(at, batch, known.row, known.reason.clone()));
+        }
+        if known.is_fault {
+            self.blame(at, batch, known.row);
+        } else {
+            self.count(at, Tally { records: 1, rejected: 1, ..Tally::default() });
+        }
+        self.refuse(at, batch, known.row, &known.reason)
     }
 
     /// Applies the operator's error policy to a record.
@@ -79,7 +96,8 @@ impl Worker {
     }
 
     /// The error that stops the pipeline on behalf of an operator.
-    pub(super) fn stopped(&self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
+    pub(super) fn stopped(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
+        self.blamed = batch.origins.get(row as usize).copied();
         let operator = self.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
         let Place { source, partition, offset } = self.place(batch, row);
         let place = format!("source `{source}`, partition {partition}, offset {offset}");

@@ -1,6 +1,8 @@
 use super::{Worker, WorkerError};
+use crate::call::{Call, Rejection};
 use crate::ports::CallError;
-use crate::task::{Attempt, Step, next_step};
+use crate::swap::Tally;
+use crate::task::{Attempt, Step, Verdict, next_step};
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
 
@@ -84,14 +86,26 @@ impl Worker {
         task.learn(elapsed_ns, portion.batch.len());
         task.trim(memory_bytes_max);
         let Some(call) = task.take_call() else { return Ok(None) };
-        for rejection in &rejections {
-            self.refuse(at, &portion.batch, rejection.row, &rejection.reason)?;
-        }
-        self.route(at, &call)?;
+        let (records, rejected) = (portion.batch.len() as u64, rejections.len() as u64);
+        self.count(at, Tally { records, rejected, ..Tally::default() });
+        let routed = self.route_all(at, &portion.batch, &rejections, &call);
         if let Some(task) = self.tasks.get_mut(at) {
             task.give_back(call);
         }
-        Ok(None)
+        routed.map(|()| None)
+    }
+
+    fn route_all(
+        &mut self,
+        at: usize,
+        batch: &RecordBatch,
+        rejections: &[Rejection],
+        call: &Call,
+    ) -> Result<(), WorkerError> {
+        for rejection in rejections {
+            self.refuse(at, batch, rejection.row, &rejection.reason)?;
+        }
+        self.route(at, call)
     }
 
     /// Decides what to call next after a failure, and refuses records that are found to be at fault.
@@ -107,9 +121,19 @@ impl Worker {
             self.plan.operators.get(at).map_or_else(Default::default, |node| (node.retries, node.digest));
         let count = portion.batch.len() as u32;
         match next_step(error, portion.batch.len(), portion.attempts, retries) {
+            Step::Blame(reason) if self.is_tried(at) => return Err(self.stopped(at, &portion.batch, 0, reason)),
+            Step::Blame(reason) => {
+                self.blame(at, &portion.batch, 0);
+                let verdict = Verdict { row: portion.delivered_row(0), reason: reason.clone(), is_fault: true };
+                self.verdicts.remember((at as u16, digest), delivered, verdict);
+                self.refuse(at, &portion.batch, 0, &reason)?;
+            }
             Step::Refuse(refused) => {
+                let rejected = refused.len() as u64;
+                self.count(at, Tally { records: rejected, rejected, ..Tally::default() });
                 for (row, reason) in &refused {
-                    self.verdicts.remember((at as u16, digest), delivered, portion.delivered_row(*row), reason);
+                    let verdict = Verdict { row: portion.delivered_row(*row), reason: reason.clone(), is_fault: false };
+                    self.verdicts.remember((at as u16, digest), delivered, verdict);
                     self.refuse(at, &portion.batch, *row, reason)?;
                 }
                 let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);

@@ -18,6 +18,7 @@ use std::sync::mpsc::channel;
 
 mod back_pressure;
 mod policies;
+mod switch;
 
 /// A partition of numbered records whose value and key are its offset, in decimal.
 struct Numbers {
@@ -141,6 +142,7 @@ fn plan(operators: Vec<OperatorNode>, workers: u32) -> Arc<Plan> {
 
 struct Crew {
     shared: Arc<Shared>,
+    lineup: Arc<Lineup>,
     commands: Vec<Sender<Command>>,
     reports: Receiver<Report>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -169,29 +171,27 @@ fn start_with(
     });
     let (reporter, reports) = channel();
     let stages = plan.operators.iter().map(|node| node.stage).max().unwrap();
-    let mut crew = Crew { shared: Arc::clone(&shared), commands: Vec::new(), reports, threads: Vec::new() };
+    let parts = |node: &OperatorNode| Arc::new(parts(&shared, node, factory));
+    let lineup = Lineup {
+        plan: Arc::clone(plan),
+        operators: plan.operators.iter().map(parts).collect(),
+        older_versions: Default::default(),
+    };
+    let lineup = Arc::new(lineup);
+    let mut crew = Crew {
+        shared: Arc::clone(&shared),
+        lineup: Arc::clone(&lineup),
+        commands: Vec::new(),
+        reports,
+        threads: Vec::new(),
+    };
     for (at, exchange) in Exchange::connect(plan.workers, stages, inbox_bytes_max).into_iter().enumerate() {
-        let rules = Arc::new(CallRules {
-            ports: vec!["out".to_owned()],
-            port_record_bytes_max: vec![usize::MAX],
-            metrics: Arc::clone(&shared.board.operators[0].own),
-            ..CallRules::default()
-        });
-        let parts = |node: &OperatorNode| TaskParts {
-            node: node.clone(),
-            factory: Arc::clone(factory),
-            rules: Arc::clone(&rules),
-            columns: Vec::new(),
-            older_versions: Default::default(),
-            store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),
-        };
-        let task = |node| Task::new(&Arc::new(parts(node))).unwrap();
         let (commander, commands) = channel();
         let worker = Worker::new(WorkerParts {
             shared: Arc::clone(&shared),
             plan: Arc::clone(plan),
             sources: vec![Box::new(Numbers::new(at as u32, records, batch_rows))],
-            tasks: plan.operators.iter().map(task).collect(),
+            tasks: lineup.operators.iter().map(|parts| Task::new(parts).unwrap()).collect(),
             exchange,
             commands,
             reports: reporter.clone(),
@@ -200,6 +200,22 @@ fn start_with(
         crew.threads.push(std::thread::spawn(move || worker.run()));
     }
     crew
+}
+
+fn parts(shared: &Shared, node: &OperatorNode, factory: &Arc<dyn OperatorFactory>) -> TaskParts {
+    TaskParts {
+        node: node.clone(),
+        factory: Arc::clone(factory),
+        rules: Arc::new(CallRules {
+            ports: vec!["out".to_owned()],
+            port_record_bytes_max: vec![usize::MAX],
+            metrics: Arc::clone(&shared.board.operators[0].own),
+            ..CallRules::default()
+        }),
+        columns: Vec::new(),
+        older_versions: Default::default(),
+        store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),
+    }
 }
 
 #[derive(Default)]
@@ -214,9 +230,15 @@ impl Crew {
         self.commands.iter().for_each(|worker| worker.send(command.clone()).unwrap());
     }
 
+    /// Has the workers, who stand still, drop everything.
+    fn reset(&self) {
+        let reset = Reset { positions: Vec::new(), lineup: Arc::clone(&self.lineup), watch: None };
+        self.tell(&Command::Reset(Arc::new(reset)));
+    }
+
     /// Everything of the open epoch, which the workers cut.
     fn cut(&self, last: bool) -> Epoch {
-        self.tell(&Command::Cut { last });
+        self.tell(&Command::Cut { last, switch: None });
         let mut epoch = Epoch::default();
         let mut behind = Vec::new();
         while epoch.parts.len() < self.commands.len() {
@@ -233,7 +255,8 @@ impl Crew {
                 }
                 Report::Part(part) => epoch.parts.push(part),
                 Report::Failed(error) => panic!("{error}"),
-                Report::Ended | Report::Held | Report::Ready => {}
+                Report::TrialFailed(fault) => panic!("{fault:?}"),
+                Report::Ended | Report::TrialFull | Report::Held | Report::Ready => {}
             }
         }
         assert!(!last || behind.is_empty(), "records behind the last part");
@@ -283,7 +306,7 @@ fn a_poison_record_becomes_a_dead_letter_and_its_neighbours_go_on_in_order() {
         crew.tell(&Command::Hold);
         while !matches!(crew.reports.recv().unwrap(), Report::Held) {}
         assert_eq!(epoch.out.len() + epoch.letters.len(), usize::try_from(next).unwrap());
-        crew.tell(&Command::Reset(Arc::from([])));
+        crew.reset();
         while !matches!(crew.reports.recv().unwrap(), Report::Ready) {}
         crew.tell(&Command::Resume);
         std::thread::sleep(Duration::from_millis(20));
@@ -340,7 +363,7 @@ fn cuts_lose_and_repeat_nothing_whatever_the_exchange_holds() {
             }
         };
         std::mem::take(&mut behind).iter().for_each(|(_, batch)| count(batch));
-        crew.tell(&Command::Cut { last: false });
+        crew.tell(&Command::Cut { last: false, switch: None });
         let mut parts: Vec<Part> = Vec::new();
         while parts.len() < 4 {
             match crew.reports.recv().unwrap() {
@@ -350,7 +373,7 @@ fn cuts_lose_and_repeat_nothing_whatever_the_exchange_holds() {
                 Report::Output { batch, .. } => count(&batch),
                 Report::Part(part) => parts.push(part),
                 Report::Failed(error) => panic!("{error}"),
-                Report::Ended | Report::Held | Report::Ready => {}
+                _ => {}
             }
         }
         for part in &parts {
