@@ -40,7 +40,7 @@ async fn listen<L: Listener>(mut listener: L, router: Router, places: Places, mu
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (stream, _) = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = is_over.wait_for(|over| *over) => return,
+            () = over(&mut is_over) => return,
         };
         tokio::spawn(converse(stream, router.clone(), place, is_over.clone()));
     }
@@ -56,8 +56,12 @@ where
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = is_over.wait_for(|over| *over) => {
+        ended = connection.as_mut() => Some(ended),
+        () = over(&mut is_over) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -65,4 +69,9 @@ where
     if let Err(error) = ended {
         tracing::debug!(%error, "a visitor went away");
     }
+}
+
+async fn over(is_over: &mut watch::Receiver<bool>) {
+    // Whoever would say it is gone: that is the end as well.
+    let _ = is_over.wait_for(|over| *over).await;
 }

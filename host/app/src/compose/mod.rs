@@ -4,7 +4,7 @@ mod operators;
 mod past;
 mod versions;
 
-pub(crate) use operators::{Made, Workshop, load, wasm_engine};
+pub(crate) use operators::{Loaded, Made, Workshop, load, wasm_engine};
 pub(crate) use past::Past;
 pub(crate) use versions::{Choice, Deploy, Lineup};
 

@@ -17,14 +17,17 @@ use millstream_engine::run::Control;
 use millstream_engine::swap::{ProbationRules, SwapAnswer, SwapKind, SwapPlan, SwapRefused, SwapRequest, TrialRules};
 use millstream_model::ids::Digest;
 use millstream_wasm::ModuleSource;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Modules of which imports are remembered, beside those that run.
+const REMEMBERED_MAX: usize = 256;
 
 /// What makes modules ready.
 pub(crate) struct Staging {
     parts: StagingParts,
     /// What each module imports that runs or ran.
-    imports: Mutex<BTreeMap<Digest, BTreeSet<String>>>,
+    imports: Mutex<HashMap<Digest, BTreeSet<String>>>,
 }
 
 /// What a [`Staging`] is made of.
@@ -100,11 +103,10 @@ impl Staging {
         }
         let plan = board.judge_swap(&operator, made.factory.descriptor()).map_err(Refused::Engine)?;
         allow.extend(spec.allow.iter().cloned());
-        let mut imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = current.and_then(|current| imports.get(&current.digest).cloned()).unwrap_or_default();
-        let after = made.imports();
-        let growth = capabilities::growth(&before, &after, &allow);
-        imports.insert(digest, after);
+        let imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = current.and_then(|current| imports.get(&current.digest)).cloned().unwrap_or_default();
+        drop(imports);
+        let growth = capabilities::growth(&before, &made.imports(), &allow);
         Ok(Staged { operator, made, plan, growth })
     }
 
@@ -126,7 +128,6 @@ impl Staging {
     /// Asks for what the pipeline file names to take over from what ran before the start.
     pub(crate) fn deploy(&self, deploy: Deploy, done: SwapAnswer) -> Result<(), Refused> {
         let Deploy { operator, made } = deploy;
-        self.imports.lock().unwrap_or_else(PoisonError::into_inner).insert(made.digest(), made.imports());
         self.ask(operator, made, (Rules::default(), SwapKind::Restart), done)
     }
 
@@ -140,10 +141,21 @@ impl Staging {
         // Whatever a commit names can be had again.
         let kept = self.parts.modules.keep(made.digest(), made.source.contents());
         kept.map_err(|failure| Refused::Failed(failure.text))?;
+        self.remember(&made);
         let Rules { trial, probation } = rules;
         let request = SwapRequest { operator, factory: made.factory, rules: trial, probation, kind, done };
         self.parts.control.swap(request);
         Ok(())
+    }
+
+    /// Remembers what a module imports that may run from now on, and forgets it of those that do not any more.
+    fn remember(&self, made: &Made) {
+        let mut imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
+        if imports.len() >= REMEMBERED_MAX {
+            let ran: Vec<Digest> = self.parts.control.board().swaps().iter().map(|status| status.digest).collect();
+            imports.retain(|digest, _| ran.contains(digest));
+        }
+        imports.insert(made.digest(), made.imports());
     }
 
     fn source(&self, module: Offered) -> Result<ModuleSource, Refused> {
