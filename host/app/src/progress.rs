@@ -1,7 +1,8 @@
 use crate::versions::VersionStatus;
 use indicatif::{ProgressBar, ProgressStyle};
+use millstream_engine::call::OwnMetric;
 use millstream_engine::run::Control;
-use millstream_engine::run::board::{CommitStatus, OwnMetric, RunPhase};
+use millstream_engine::run::board::{CommitStatus, RunPhase};
 use millstream_model::plan::Plan;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 /// How a pipeline is doing, at one moment.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = Status)]
 pub(crate) struct Snapshot {
     /// The pipeline's id.
@@ -30,7 +31,7 @@ pub(crate) struct Snapshot {
 }
 
 /// What has been committed since the start of the process.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Commits {
     /// What the run is doing: `starting`, `running`, `resolving`, `draining` or `ended`.
     #[schema(value_type = String)]
@@ -86,7 +87,7 @@ pub(crate) struct SourceStatus {
 }
 
 /// What an operator has done since the start of the process, work of dropped epochs included, and which version of it runs.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct OperatorStatus {
     pub(crate) records_in: u64,
     pub(crate) records_out: u64,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Which version of an operator runs, and what becomes of it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct VersionStatus {
     /// The number of the version that runs; it rises by one at every switch, back or forth.
     pub(crate) generation: u64,

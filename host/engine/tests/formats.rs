@@ -45,6 +45,7 @@ fn open() -> OpenRecord {
         digests: BTreeMap::from([("count".to_owned(), Digest([0xab; 32]))]),
         key_groups: "murmur2/128".to_owned(),
         sink_starts: BTreeMap::from([("counts".to_owned(), vec![0, 17, 1 << 40])]),
+        named_since: BTreeMap::new(),
     }
 }
 

@@ -14,15 +14,17 @@ use millstream_connect::{
     FileSet, FileSink, FileSinkSettings, FileSource, NexmarkSource, Share, StdinSettings, StdinSource, StdoutSink,
 };
 use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
-use millstream_engine::ports::{Clock, Source, StateBackend, SystemClock, TransactionLog};
+use millstream_engine::ports::{
+    Clock, CommitsReader, RecordSizes, RecordSizesReader, Source, StateBackend, SystemClock, TransactionLog,
+};
 use millstream_engine::run::RunPorts;
-use millstream_kafka::{KafkaCluster, KafkaLog, KafkaSource, LogSettings, SourceSettings};
+use millstream_kafka::{KafkaCluster, KafkaCommitsReader, KafkaLog, KafkaSource, LogSettings, SourceSettings};
 use millstream_model::commit::TopicIdentity;
 use millstream_model::ids::{Lineage, PartitionIndex};
 use millstream_model::plan::Plan;
-use millstream_state::{CheckpointSettings, CheckpointStore, RocksCheckpoints, RocksStore, StateDir};
+use millstream_state::{CheckpointSettings, CheckpointStore, RocksCheckpoints, RocksStore, StateDir, checkpoints_path};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Memory that jobs outside the caches may take of the budget for state: RocksDB's half.
@@ -34,6 +36,8 @@ pub(crate) struct Outside {
     pub(crate) directory: StateDir,
     pub(crate) store: Arc<RocksStore>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether the store was filled from a checkpoint that another history may begin with.
+    pub(crate) begins_from_checkpoint: bool,
 }
 
 /// How a run differs from the usual one.
@@ -48,23 +52,28 @@ pub(crate) struct RunOptions {
 pub(crate) enum Missing {
     /// It is made.
     Create,
-    /// It stays missing: the verb changes nothing.
+    /// It stays missing, and whatever else is in the way is told: the verb changes nothing.
+    Report,
+    /// It stays missing: the verb changes nothing, and runs no pipeline.
     Leave,
 }
 
-/// Connects to the cluster, if the pipeline has one, and checks that its topics are there.
+/// Connects to the cluster, if the pipeline has one, and checks that it and the topics can be used.
 pub(crate) fn connect(resolved: &Resolved, missing: Missing) -> Outcome<Option<KafkaCluster>> {
     let is_used = resolved.topics().next().is_some()
         || resolved.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Topic { .. }));
     let Some(properties) = resolved.kafka.as_ref().filter(|_| is_used) else { return Ok(None) };
     let cluster = KafkaCluster::connect(properties).map_err(Failure::config)?;
+    if missing != Missing::Leave {
+        crate::preflight::check(&cluster, resolved)?;
+    }
     for (_, topic) in resolved.topics() {
         cluster.topic(topic).map_err(Failure::config)?;
     }
     for sink in &resolved.sinks {
         if let SinkKind::Topic { topic, create } = &sink.kind {
             if let Some(partitions) = create {
-                if missing == Missing::Leave {
+                if missing != Missing::Create {
                     continue;
                 }
                 cluster.create_topic(topic, *partitions).map_err(Failure::config)?;
@@ -81,13 +90,17 @@ pub(crate) fn open_state(resolved: &Resolved, cluster: Option<KafkaCluster>, opt
     if let Some(cluster) = &cluster {
         directory.check_cluster(&cluster.id().map_err(Failure::config)?).map_err(Failure::config)?;
     }
+    let mut begins_from_checkpoint = false;
     if let Some(location) = &options.from_checkpoint {
         let (place, name) = CheckpointStore::locate(location).map_err(Failure::config)?;
-        place.restore(&name, &directory).map_err(Failure::config)?;
+        let checkpoint = place.restore(&name, &directory).map_err(Failure::config)?;
+        // Without a log nobody knows of anything behind the checkpoint: its own pipeline just goes on from there.
+        begins_from_checkpoint = cluster.is_some() || checkpoint.pipeline != resolved.id;
     }
     let memory_bytes = resolved.state_memory_bytes / ROCKSDB_SHARE;
     let store = RocksStore::open(&directory.store(), memory_bytes).map_err(Failure::failed)?;
-    Ok(Outside { cluster, directory, store: Arc::new(store), clock: Arc::new(SystemClock::default()) })
+    let clock = Arc::new(SystemClock::default());
+    Ok(Outside { cluster, directory, store: Arc::new(store), clock, begins_from_checkpoint })
 }
 
 /// Everything `run` takes.
@@ -105,14 +118,24 @@ pub(crate) fn compose(
     options: &RunOptions,
 ) -> Outcome<Composed> {
     let changelog = lineup.changelog;
-    if let Some(cluster) = &outside.cluster {
-        cluster.ensure_internal_topics(&resolved.id, changelog).map_err(Failure::config)?;
+    let mut settings = CommitterSettings {
+        transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
+        from_checkpoint: outside.begins_from_checkpoint,
+        ..CommitterSettings::default()
+    };
+    let mut log = log(resolved, outside, changelog);
+    let mut commits: Option<Box<dyn CommitsReader>> = None;
+    let mut sizes: Arc<dyn RecordSizesReader> = Arc::new(RecordSizes::any(resolved.sinks.len()));
+    if let (Some(cluster), Some(properties)) = (&outside.cluster, &resolved.kafka) {
+        let removals_kept_ms = cluster.ensure_internal_topics(&resolved.id, changelog).map_err(Failure::config)?;
+        settings.base_age_ms_max = removals_kept_ms / 2;
+        let topics = Arc::new(cluster.sizes(&resolved.id, changelog, sink_topics(resolved)).map_err(Failure::config)?);
+        log = log.map(|log| log.with_sizes(Arc::clone(&topics)));
+        sizes = topics;
+        commits = Some(Box::new(KafkaCommitsReader::new(properties, &resolved.id).map_err(Failure::config)?));
     }
     let identity = identity(resolved, lineup, outside)?;
-    let place = match &resolved.checkpoint.dir {
-        Some(dir) => dir.clone(),
-        None => outside.directory.checkpoints(),
-    };
+    let place = checkpoints_place(resolved);
     let checkpoints = CheckpointSettings {
         pipeline: resolved.id.clone(),
         staging: outside.directory.staging(),
@@ -125,19 +148,15 @@ pub(crate) fn compose(
             .map(|worker| sources(resolved, outside, worker, options))
             .collect::<Outcome<_>>()?,
         commit: CommitPorts {
-            log: log(resolved, outside, changelog),
+            log: log.map(|log| Box::new(log) as Box<dyn TransactionLog>),
             state: Arc::clone(&outside.store) as Arc<dyn StateBackend>,
             sinks: sinks(resolved)?,
             clock: Arc::clone(&outside.clock),
         },
         checkpoints: Box::new(RocksCheckpoints::new(Arc::clone(&outside.store), place, checkpoints)),
         clock: Arc::clone(&outside.clock),
-        sink_record_bytes_max: record_bytes_max(resolved, outside)?,
-    };
-    let settings = CommitterSettings {
-        transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
-        from_checkpoint: options.from_checkpoint.is_some(),
-        ..CommitterSettings::default()
+        sizes,
+        commits,
     };
     Ok(Composed { ports, identity, settings })
 }
@@ -250,30 +269,35 @@ fn sinks(resolved: &Resolved) -> Outcome<Vec<SinkPort>> {
     Ok(made)
 }
 
-fn log(resolved: &Resolved, outside: &Outside, changelog: u32) -> Option<Box<dyn TransactionLog>> {
+fn log(resolved: &Resolved, outside: &Outside, changelog: u32) -> Option<KafkaLog> {
     let properties = resolved.kafka.as_ref().filter(|_| outside.cluster.is_some())?;
+    let settings = LogSettings {
+        id: resolved.id.clone(),
+        changelog,
+        sinks: sink_topics(resolved),
+        transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
+    };
+    Some(KafkaLog::new(properties, settings))
+}
+
+/// The topic of each sink of the plan; `None` for sinks elsewhere.
+fn sink_topics(resolved: &Resolved) -> Vec<Option<String>> {
     let topic = |kind: &SinkKind| match kind {
         SinkKind::Topic { topic, .. } => Some(topic.clone()),
         _ => None,
     };
-    let settings = LogSettings {
-        id: resolved.id.clone(),
-        changelog,
-        sinks: resolved.sinks.iter().map(|sink| topic(&sink.kind)).collect(),
-        transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
-    };
-    Some(Box::new(KafkaLog::new(properties, settings)))
-}
-
-fn record_bytes_max(resolved: &Resolved, outside: &Outside) -> Outcome<Vec<usize>> {
-    let of = |kind: &SinkKind| match (kind, &outside.cluster) {
-        (SinkKind::Topic { topic, .. }, Some(cluster)) => cluster.record_bytes_max(topic).map_err(Failure::config),
-        _ => Ok(usize::MAX),
-    };
-    resolved.sinks.iter().map(|sink| of(&sink.kind)).collect()
+    resolved.sinks.iter().map(|sink| topic(&sink.kind)).collect()
 }
 
 /// The directory of a pipeline, for verbs that only look.
 pub(crate) fn directory(resolved: &Resolved) -> &Path {
     &resolved.state_dir
+}
+
+/// Where a pipeline's checkpoints lie: in a directory that others may use as well, below its id.
+pub(crate) fn checkpoints_place(resolved: &Resolved) -> PathBuf {
+    match &resolved.checkpoint.dir {
+        Some(dir) => dir.join(&resolved.id),
+        None => checkpoints_path(&resolved.state_dir),
+    }
 }

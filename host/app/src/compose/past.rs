@@ -1,6 +1,6 @@
 //! What is known of a pipeline's past before it is taken over.
 
-use super::{Outside, RunOptions};
+use super::Outside;
 use crate::config::Resolved;
 use crate::error::{Failure, Outcome};
 use crate::history;
@@ -19,16 +19,16 @@ pub(crate) struct Past {
 
 impl Past {
     /// Looks into the commits topic or, without one, into the store. A history that begins from a checkpoint has that as its past.
-    pub(crate) fn read(resolved: &Resolved, outside: &Outside, options: &RunOptions) -> Outcome<Self> {
+    pub(crate) fn read(resolved: &Resolved, outside: &Outside) -> Outcome<Self> {
         let mut past = match (&resolved.kafka, &outside.cluster) {
             (Some(properties), Some(_)) => {
                 let found = history::newest_stable(properties, &resolved.id)?;
                 Self { open: found.open, commit: found.commit }
             }
-            _ if options.from_checkpoint.is_some() => Self::default(),
+            _ if outside.begins_from_checkpoint => Self::default(),
             _ => Self { open: meta(outside, Meta::Open, decode_open)?, commit: None },
         };
-        if past.commit.is_none() && (outside.cluster.is_none() || options.from_checkpoint.is_some()) {
+        if past.commit.is_none() && (outside.cluster.is_none() || outside.begins_from_checkpoint) {
             past.commit = meta(outside, Meta::Applied, decode_commit)?;
         }
         Ok(past)

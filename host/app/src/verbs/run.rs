@@ -3,6 +3,7 @@ use crate::cli::Run;
 use crate::compose::{self, Choice, Past, RunOptions, Workshop};
 use crate::config::{PipelineFile, listen_address};
 use crate::error::{Failure, Outcome};
+use crate::metrics;
 use crate::modules::Modules;
 use crate::progress::{ProgressLine, Snapshot};
 use crate::staging::{Background, Staging, StagingParts};
@@ -28,11 +29,13 @@ pub(crate) fn run(arguments: &Run) -> Outcome<()> {
         from_checkpoint: arguments.from_checkpoint.clone(),
         ignore_group_offsets: arguments.ignore_group_offsets,
     };
+    let metrics =
+        arguments.metrics.map(|address| metrics::Door::take(address, &arguments.metrics_host)).transpose()?;
     let workshop = Workshop::new(&file, &resolved)?;
     let wanted = workshop.wanted(&file, &resolved)?;
     let cluster = compose::connect(&resolved, compose::Missing::Create)?;
     let outside = compose::open_state(&resolved, cluster, &options)?;
-    let past = Past::read(&resolved, &outside, &options)?;
+    let past = Past::read(&resolved, &outside)?;
     let modules = Modules::of(&resolved, &outside)?;
     let choice = Choice { file: &file, resolved: &resolved, workshop: &workshop, modules: &modules, past: &past };
     let lineup = choice.choose(wanted)?;
@@ -54,8 +57,8 @@ pub(crate) fn run(arguments: &Run) -> Outcome<()> {
     drop(lineup.running);
     let running = Running::new(Arc::clone(&plan), Arc::clone(&control), Arc::clone(&staging));
     let door = Door::open(&outside.directory, &resolved.api, running)?;
-    if let Some(address) = arguments.metrics {
-        crate::metrics::serve(address, Arc::clone(&plan), &control)?;
+    if let Some(metrics) = metrics {
+        metrics.serve(Arc::clone(&plan), &control)?;
     }
     deploys::deploy(&staging, lineup.deploys)?;
     let _watching = arguments.watch.then(|| watch::watch(&file, &resolved, &staging)).transpose()?;

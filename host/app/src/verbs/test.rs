@@ -4,7 +4,7 @@ use crate::config::{PipelineFile, Place, Problem, Resolved, nearest, raw};
 use crate::error::{Failure, Outcome};
 use crate::in_memory::{List, ListSink, ListSource, Pair};
 use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
-use millstream_engine::ports::{Clock, Source, StateBackend, SystemClock};
+use millstream_engine::ports::{Clock, RecordSizes, Source, StateBackend, SystemClock};
 use millstream_engine::run::{self, Board, Control, RunPorts};
 use millstream_model::commit::TopicIdentity;
 use millstream_model::ids::{Lineage, PartitionIndex};
@@ -126,7 +126,8 @@ fn ports(
         },
         checkpoints: Box::new(RocksCheckpoints::new(store, place, checkpoints)),
         clock,
-        sink_record_bytes_max: vec![usize::MAX; resolved.sinks.len()],
+        sizes: Arc::new(RecordSizes::any(resolved.sinks.len())),
+        commits: None,
     })
 }
 

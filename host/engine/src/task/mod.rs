@@ -7,7 +7,7 @@ mod parts;
 mod step;
 mod verdicts;
 
-pub use dead_letter::{DeadLetter, Provenance};
+pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
 pub use door::{Door, admit_keys};
 pub use parts::TaskParts;
 pub use step::{Step, next_step};

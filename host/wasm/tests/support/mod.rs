@@ -152,7 +152,6 @@ impl Driver {
         let rules = CallRules {
             limits: limits.clone(),
             ports: descriptor.outputs.clone(),
-            port_record_bytes_max: vec![usize::MAX; descriptor.outputs.len()],
             inputs: descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
             ..CallRules::default()
         };

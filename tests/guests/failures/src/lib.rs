@@ -127,6 +127,7 @@ mod component {
 
     /// No two calls can be folded into one, and nothing has an address: the frames are on the call stack alone.
     #[inline(never)]
+    #[expect(unconditional_recursion, reason = "what it is for")]
     fn deep(number: u64) -> u64 {
         let below = if number % 3 == 0 { deep(number.wrapping_mul(5) + 1) } else { deep(number.wrapping_mul(7) + 2) };
         number.wrapping_sub(below).rotate_left((below % 63) as u32)

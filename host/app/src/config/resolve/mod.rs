@@ -67,6 +67,10 @@ pub(super) fn resolve(raw: &raw::Pipeline, folder: &Path) -> Result<Resolved, Pr
     check_kafka(&sources, &sinks, kafka.is_some())?;
     check_guarantee(&sources, raw.guarantee)?;
     let state_dir = raw.state.dir.clone().unwrap_or_else(|| format!("./state/{}", raw.id));
+    let (commit, batch) = (settings::commit(&raw.commit)?, settings::batch(&raw.batch)?);
+    if kafka.is_some() {
+        operator::check_times(&operators, &batch, &commit)?;
+    }
     Ok(Resolved {
         id: raw.id.clone(),
         kafka,
@@ -74,13 +78,13 @@ pub(super) fn resolve(raw: &raw::Pipeline, folder: &Path) -> Result<Resolved, Pr
         operators,
         sinks,
         dead_letters,
-        commit: settings::commit(&raw.commit)?,
+        commit,
         state_dir: folder.join(state_dir),
         state_memory_bytes: settings::state_memory_bytes(&raw.state)?,
         checkpoint: settings::checkpoint(&raw.checkpoint, folder)?,
         api: settings::api(&raw.api)?,
         workers: settings::workers(raw.workers)?,
-        batch: settings::batch(&raw.batch)?,
+        batch,
     })
 }
 
