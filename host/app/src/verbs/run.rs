@@ -29,8 +29,7 @@ pub(crate) fn run(arguments: &Run) -> Outcome<()> {
         from_checkpoint: arguments.from_checkpoint.clone(),
         ignore_group_offsets: arguments.ignore_group_offsets,
     };
-    let metrics =
-        arguments.metrics.map(|address| metrics::Door::take(address, &arguments.metrics_host)).transpose()?;
+    let metrics = arguments.metrics.map(|address| metrics::Door::take(address, &arguments.metrics_host)).transpose()?;
     let workshop = Workshop::new(&file, &resolved)?;
     let wanted = workshop.wanted(&file, &resolved)?;
     let cluster = compose::connect(&resolved, compose::Missing::Create)?;
