@@ -7,7 +7,7 @@ use crate::config::{OperatorSpec, PipelineFile, Resolved};
 use crate::error::{Failure, Outcome};
 use crate::graph::{self, Described};
 use crate::modules::Modules;
-use millstream_engine::swap::plan::{Refusal, Surroundings, SwapPlan, older_at_start, plan as judge};
+use millstream_engine::swap::plan::{OlderVersions, Refusal, Surroundings, older_at_start, plan as judge};
 use millstream_engine::swap::restart::{self, AtStart, Found};
 use millstream_model::commit::CommitRecord;
 use millstream_model::descriptor::{Descriptor, StateDescriptor, StateKind};
@@ -65,34 +65,35 @@ struct Candidate<'a> {
     file: Made,
     start: AtStart,
     committed: Option<Result<Made, Unfit>>,
+    /// Whether the file's is to show in a trial that it can take over.
+    is_tried: bool,
 }
 
 impl Choice<'_> {
     /// Chooses. The committed version of an operator runs until the file's has shown in a trial that it can; where the committed one does not fit the pipeline file any
-    /// more, the file's takes over between two runs.
+    /// more, or the file connects what only its own module has, the file's takes over between two runs.
     pub(crate) fn choose(&self, wanted: Wanted) -> Outcome<Lineup> {
         let Wanted { order, made, .. } = wanted;
         let specs = order.iter().filter_map(|at| self.resolved.operators.get(*at));
-        let candidates = specs.zip(made).map(|(spec, file)| self.candidate(spec, file)).collect::<Outcome<Vec<_>>>()?;
-        let mut is_tried: Vec<bool> = candidates.iter().map(Candidate::can_be_tried).collect();
-        let mut plan = self.plan(&order, candidates.iter().zip(&is_tried).map(|(one, tried)| one.starts_as(*tried)));
+        let mut candidates =
+            specs.zip(made).map(|(spec, file)| self.candidate(spec, file)).collect::<Outcome<Vec<_>>>()?;
+        let mut plan = self.plan(&order, &candidates);
         if plan.is_err() {
-            is_tried.fill(false);
-            plan = self.plan(&order, candidates.iter().map(|one| one.starts_as(false)));
+            candidates.iter_mut().for_each(|one| one.is_tried = false);
+            plan = self.plan(&order, &candidates);
         }
         let plan = plan.map_err(|failure| self.explain(failure, &candidates))?;
-        for (at, (one, is_tried)) in candidates.iter().zip(&is_tried).enumerate() {
-            self.check(&plan, at, one, *is_tried)?;
+        for (at, one) in candidates.iter_mut().enumerate() {
+            self.check(&plan, at, one)?;
         }
+        let plan = self.plan(&order, &candidates)?;
         let file_digests = candidates.iter().map(|one| (one.spec.id.clone(), one.file.digest())).collect();
         let (mut running, mut deploys) = (Vec::new(), Vec::new());
-        for (one, is_tried) in candidates.into_iter().zip(is_tried) {
-            let is_deploy = matches!(one.start, AtStart::Deploy(..));
-            match one.committed {
-                Some(Ok(committed)) if is_tried || !is_deploy => {
-                    if is_deploy {
-                        deploys.push(Deploy { operator: one.spec.id.clone(), made: one.file });
-                    }
+        for one in candidates {
+            match (one.start, one.committed) {
+                (AtStart::Committed(..), Some(Ok(committed))) => running.push(committed),
+                (AtStart::Deploy(..), Some(Ok(committed))) if one.is_tried => {
+                    deploys.push(Deploy { operator: one.spec.id.clone(), made: one.file });
                     running.push(committed);
                 }
                 _ => running.push(one.file),
@@ -108,9 +109,9 @@ impl Choice<'_> {
         })
     }
 
-    fn plan(&self, order: &[usize], described: impl Iterator<Item = Described>) -> Outcome<Plan> {
-        let plan = graph::plan(self.resolved, order, &described.collect::<Vec<_>>());
-        plan.map_err(|problem| Failure::config(self.file.show(&problem)))
+    fn plan(&self, order: &[usize], candidates: &[Candidate<'_>]) -> Outcome<Plan> {
+        let described: Vec<Described> = candidates.iter().map(Candidate::starts_as).collect();
+        graph::plan(self.resolved, order, &described).map_err(|problem| Failure::config(self.file.show(&problem)))
     }
 
     fn candidate<'a>(&self, spec: &'a OperatorSpec, file: Made) -> Outcome<Candidate<'a>> {
@@ -130,7 +131,8 @@ impl Choice<'_> {
                 unfit.show(self.file)
             )));
         }
-        Ok(Candidate { spec, file, start, committed })
+        let is_tried = matches!((start, &committed), (AtStart::Deploy(..), Some(Ok(_))));
+        Ok(Candidate { spec, file, start, committed, is_tried })
     }
 
     /// Why the graph does not fit versions that are not the file's.
@@ -150,55 +152,62 @@ impl Choice<'_> {
     }
 
     /// Refuses what no trial would let pass, before anything is changed.
-    fn check(&self, plan: &Plan, at: usize, one: &Candidate<'_>, is_tried: bool) -> Outcome<()> {
+    fn check(&self, plan: &Plan, at: usize, one: &mut Candidate<'_>) -> Outcome<()> {
         let (AtStart::Deploy(_, generation), Some(commit)) = (one.start, &self.past.commit) else { return Ok(()) };
         let refuse = |reason: String| {
-            Err(Failure::config(format!(
+            Failure::config(format!(
                 "operator `{}`: the module in the pipeline file ({}) cannot take over from generation {generation}: {reason}\nnothing was changed",
                 one.spec.id,
                 one.file.digest()
-            )))
+            ))
         };
-        if let Err(refusals) = self.verdict(plan, at, one, (commit, is_tried)) {
-            return refuse(refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+        let index = OperatorIndex(u16::try_from(at).unwrap_or(u16::MAX));
+        let Some(node) = plan.operator(index) else { return Ok(()) };
+        let new = one.file.factory.descriptor();
+        let older = older_at_start(commit, plan);
+        let mut verdict = judge(node, new, &Surroundings::of(plan, index, &older)).map(drop);
+        if !one.is_tried || verdict.is_err() {
+            // The file connects its own module's ports: between two runs only states have to fit.
+            let older = commit.older_versions.get(&one.spec.id).cloned().unwrap_or_default();
+            let between = judge_states(node, (&states_of(commit, &one.spec.id, new), new), older);
+            if one.is_tried && between.is_ok() {
+                one.is_tried = false;
+                verdict = Ok(());
+            } else if !one.is_tried {
+                verdict = between;
+            }
+        }
+        if let Err(refusals) = verdict {
+            return Err(refuse(refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")));
         }
         if let Some(Ok(committed)) = &one.committed {
             let growth = capabilities::growth(&committed.imports(), &one.file.imports(), &one.spec.allow);
             if let Some(text) = capabilities::refusal(&growth) {
-                return refuse(format!(
-                    "{text}: if it may, say `allow: [{}]` for the operator in the pipeline file",
-                    capabilities::needed(&growth).join(", ")
-                ));
+                let needed = capabilities::needed(&growth).join(", ");
+                let advice = format!("if it may, say `allow: [{needed}]` for the operator in the pipeline file");
+                return Err(refuse(format!("{text}: {advice}")));
             }
         }
-        if !is_tried {
+        if !one.is_tried {
             let reason = match &one.committed {
                 Some(Err(unfit)) => format!("the one before does not open as the file has it: {}", unfit.text()),
-                _ => "the one before does not fit what the file connects".to_owned(),
+                _ => "the one before has not the ports that the file connects".to_owned(),
             };
             tracing::warn!(operator = one.spec.id, "a new module takes over without a trial, since {reason}");
         }
         Ok(())
     }
+}
 
-    fn verdict(
-        &self,
-        plan: &Plan,
-        at: usize,
-        one: &Candidate<'_>,
-        (commit, is_tried): (&CommitRecord, bool),
-    ) -> Result<SwapPlan, Vec<Refusal>> {
-        let index = OperatorIndex(u16::try_from(at).unwrap_or(u16::MAX));
-        let Some(node) = plan.operator(index) else { return Ok(SwapPlan::default()) };
-        let new = one.file.factory.descriptor();
-        if is_tried {
-            return judge(node, new, &Surroundings::of(plan, index, &older_at_start(commit, plan)));
-        }
-        let before = states_of(commit, &one.spec.id, new);
-        let node = OperatorNode { descriptor: Descriptor { states: before, ..new.clone() }, ..node.clone() };
-        let older = commit.older_versions.get(&one.spec.id).cloned().unwrap_or_default();
-        judge(&node, new, &Surroundings { older_versions: older, ..Surroundings::of(plan, index, &BTreeMap::new()) })
-    }
+/// Whether a module can take over states between two runs, with whatever ports the file connects.
+fn judge_states(
+    node: &OperatorNode,
+    (before, new): (&[StateDescriptor], &Descriptor),
+    older_versions: OlderVersions,
+) -> Result<(), Vec<Refusal>> {
+    let descriptor = Descriptor { states: before.to_vec(), ..new.clone() };
+    let node = OperatorNode { descriptor, outputs: vec![Vec::new(); new.outputs.len()], ..node.clone() };
+    judge(&node, new, &Surroundings { older_versions, ..Surroundings::default() }).map(drop)
 }
 
 /// The states of the version that ran, as far as its last commit tells.
@@ -217,16 +226,12 @@ fn states_of(commit: &CommitRecord, operator: &str, new: &Descriptor) -> Vec<Sta
 }
 
 impl Candidate<'_> {
-    fn can_be_tried(&self) -> bool {
-        matches!(self.start, AtStart::Deploy(..)) && matches!(self.committed, Some(Ok(_)))
-    }
-
     /// What runs first; a deploy that is not tried runs at once.
-    fn starts_as(&self, is_tried: bool) -> Described {
+    fn starts_as(&self) -> Described {
         match (self.start, &self.committed) {
             (AtStart::File(generation), _) => self.file.described(generation),
             (AtStart::Committed(_, generation), Some(Ok(committed))) => committed.described(generation),
-            (AtStart::Deploy(_, generation), Some(Ok(committed))) if is_tried => committed.described(generation),
+            (AtStart::Deploy(_, generation), Some(Ok(committed))) if self.is_tried => committed.described(generation),
             (AtStart::Committed(_, generation) | AtStart::Deploy(_, generation), _) => {
                 self.file.described(Generation(generation.0 + 1))
             }
