@@ -23,5 +23,5 @@ fn a_module_comes_back_whole_whatever_else_lies_in_the_topic() {
     assert_eq!(modules.get(&cluster, other).unwrap().as_deref(), Some(b"small".as_slice()));
     assert_eq!(modules.get(&cluster, absent).unwrap(), None);
     let settings = kafka().client().unwrap().describe_topic(&modules_topic(&id)).unwrap().configs;
-    assert_eq!(settings.get("cleanup.policy").map(String::as_str), Some("compact"));
+    assert_eq!(settings.get("cleanup.policy").cloned().flatten().as_deref(), Some("compact"));
 }
