@@ -7,6 +7,7 @@ mod intake;
 mod protocol;
 mod refuse;
 mod search;
+mod sweep;
 
 pub use protocol::{Command, Part, Report, WorkerError};
 
@@ -77,6 +78,8 @@ pub struct Worker {
     /// Whether the delivery in hand is to be repeated in small pieces.
     retreat: bool,
     committed_told_ms: u64,
+    /// When a slice of a sweep is due.
+    pace: sweep::Pace,
 }
 
 /// What a worker is made of.
@@ -100,7 +103,7 @@ impl Worker {
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
         let sinks = parts.shared.plan.sinks.len();
-        Self {
+        let mut worker = Self {
             intake: Intake::new(parts.sources, parts.shared.plan.batch),
             cut: Cut::new(parts.tasks.len()),
             split: vec![Vec::new(); parts.exchange.workers()],
@@ -117,8 +120,11 @@ impl Worker {
             touched: false,
             retreat: false,
             committed_told_ms: 0,
+            pace: sweep::Pace::default(),
             shared: parts.shared,
-        }
+        };
+        worker.start_sweeps();
+        worker
     }
 
     /// Works until told to stop, or until it cannot go on, which it reports.
@@ -143,6 +149,7 @@ impl Worker {
             }
             self.receive(PARCEL_WAIT)?;
             self.advance_cut();
+            self.sweep()?;
             if self.may_read() {
                 self.read()?;
             } else {
