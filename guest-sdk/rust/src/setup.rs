@@ -123,7 +123,9 @@ impl Setup {
     fn check_versions(&mut self, state: &State) {
         let State { name, version, reads, migrates, .. } = state;
         if reads.contains(version) || migrates.contains(version) {
-            self.fault(format!("the state \"{name}\" has version {version} and lists it among those it reads or migrates"));
+            self.fault(format!(
+                "the state \"{name}\" has version {version} and lists it among those it reads or migrates"
+            ));
         }
         if let Some(both) = reads.iter().find(|version| migrates.contains(version)) {
             self.fault(format!("the state \"{name}\" reads version {both} as it is and migrates it, too: keep one"));

@@ -44,14 +44,15 @@ impl StateOut {
         if self.ttl.is_some() {
             return Err(unsupported(&format!("the time to live of the state `{name}`")));
         }
-        if !self.migrates_versions.is_empty() {
-            return Err(unsupported(&format!("the migration of the state `{name}`")));
+        if self.reads_versions.contains(&self.version) || self.migrates_versions.contains(&self.version) {
+            let version = self.version;
+            return Err(format!("the state `{name}` lists its own version {version} among those it reads or migrates"));
         }
-        if self.reads_versions.contains(&self.version) {
-            return Err(format!("the state `{name}` lists its own version {} among those it also reads", self.version));
+        if let Some(both) = self.reads_versions.iter().find(|version| self.migrates_versions.contains(version)) {
+            return Err(format!("the state `{name}` reads version {both} as it is and migrates it, too"));
         }
-        let Self { name, version, reads_versions, .. } = self;
-        Ok(StateDescriptor { name, kind: StateKind::Value, version, reads_versions, migrates_versions: Vec::new() })
+        let Self { name, version, reads_versions, migrates_versions, .. } = self;
+        Ok(StateDescriptor { name, kind: StateKind::Value, version, reads_versions, migrates_versions })
     }
 }
 

@@ -6,14 +6,20 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone)]
 enum Step {
     /// A batch, and what it writes.
-    Call { keys: Vec<u8>, writes: Vec<(Cell, Option<String>)>, fails: bool },
+    Call {
+        keys: Vec<u8>,
+        writes: Vec<(Cell, Option<String>)>,
+        fails: bool,
+    },
     Sweep,
     Cut,
     Applied,
     Lose,
     /// The process dies and another goes on.
     Restart,
-    Trim { bytes: usize },
+    Trim {
+        bytes: usize,
+    },
 }
 
 fn key(number: u8) -> Vec<u8> {
@@ -131,12 +137,7 @@ impl Pair {
     }
 
     /// A batch as the worker takes it through: what is refused is taken out.
-    fn call(
-        &mut self,
-        numbers: &[u8],
-        writes: Vec<(Cell, Option<String>)>,
-        fails: bool,
-    ) -> Result<(), TestCaseError> {
+    fn call(&mut self, numbers: &[u8], writes: Vec<(Cell, Option<String>)>, fails: bool) -> Result<(), TestCaseError> {
         let keys: Vec<Vec<u8>> = numbers.iter().map(|&number| key(number)).collect();
         let poisoned: BTreeSet<&Vec<u8>> = self.model.poisoned.iter().map(|(_, key, _)| key).collect();
         let (bad, good): (Vec<&Vec<u8>>, Vec<&Vec<u8>>) = keys.iter().partition(|key| poisoned.contains(key));
@@ -197,11 +198,13 @@ impl Pair {
         for cell in &self.model.poisoned {
             let (version, text) = &stored[cell];
             let kept = cells.remove(cell);
-            prop_assert_eq!(kept, Some((*version, format!("v{version}:{text}").into_bytes())));
+            let bytes = format!("v{version}:{text}").into_bytes();
+            prop_assert_eq!(kept, Some((*version, bytes)));
         }
         for ((state, ..), (version, bytes)) in &cells {
             prop_assert!(*version == VERSION || (*state == COUNT && *version == 2));
-            prop_assert!(bytes.starts_with(format!("v{version}:").as_bytes()));
+            let begins = format!("v{version}:");
+            prop_assert!(bytes.starts_with(begins.as_bytes()));
         }
         let cells: BTreeMap<Cell, Vec<u8>> = cells.into_iter().map(|(cell, (_, bytes))| (cell, bytes)).collect();
         prop_assert_eq!(cells, self.model.now());
