@@ -19,6 +19,7 @@ mod values;
 
 use crate::call::Fault;
 use crate::ports::StateBackend;
+use crate::swap::plan::OlderVersions;
 use millstream_model::cell::CellSpace;
 use millstream_model::column::BytesColumn;
 use millstream_model::descriptor::{StateDescriptor, StateKind};
@@ -61,6 +62,13 @@ impl KeyedState {
     #[must_use]
     pub fn states(&self) -> &[StateColumn] {
         &self.states
+    }
+
+    /// Takes other descriptors of the same states: what is held of them stays. What the operator before could not migrate, this one may.
+    pub fn describe(&mut self, states: Vec<StateColumn>, older: &OlderVersions) {
+        self.states = states;
+        self.migrating = Migrating::default();
+        self.set_older_versions(older);
     }
 
     /// Numbers the keys of a batch in order of first appearance.
