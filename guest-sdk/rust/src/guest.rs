@@ -38,6 +38,7 @@ pub mod migration_bindings {
         path: "../../wit/operator",
         inline: "package millstream:sdk; world migrating { export millstream:operator/migration@0.1.0; }",
         world: "millstream:sdk/migrating",
+        generate_all,
         pub_export_macro: true,
         export_macro_name: "export_migration",
         default_bindings_module: "::millstream_sdk::__guest::migration_bindings",

@@ -1,7 +1,7 @@
 //! From a module to operators: opening, describing, one instance per worker.
 
 use crate::check::{Checked, MIGRATION, World};
-use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
+use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Exports, Instance};
 use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::host::Host;
@@ -100,7 +100,11 @@ impl Engine {
             World::StreamOperator => {
                 let (_, described) =
                     configured.open().map_err(|reason| LoadError::Open { operator: config.id.clone(), reason })?;
-                let described = described.checked().and_then(|described| check_migration(module, described));
+                let exports = Exports {
+                    migration: module.inner.checked.exports_interface(MIGRATION),
+                    operators: module.catalog().len(),
+                };
+                let described = described.checked().and_then(|described| exports.serve(described));
                 described.map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
             }
             World::RecordOperator => {
@@ -113,23 +117,6 @@ impl Engine {
             }
         };
         Ok(configured)
-    }
-}
-
-/// Whether a module can migrate what its operator says it does. One that exports `migration` for an operator with state that never asks for it has forgotten to say so; in a module of several
-/// operators the export may be another one's.
-fn check_migration(module: &Module, described: Descriptor) -> Result<Descriptor, String> {
-    let is_exported = module.inner.checked.exports_interface(MIGRATION);
-    let migrating = described.states.iter().find(|state| !state.migrates_versions.is_empty());
-    match migrating {
-        Some(state) if !is_exported => Err(format!(
-            "the state `{}` migrates version(s) {:?}, but the module does not export `{MIGRATION}`",
-            state.name, state.migrates_versions
-        )),
-        None if is_exported && module.catalog().len() == 1 && described.is_keyed() => Err(format!(
-            "the module exports `{MIGRATION}`, but none of the operator's states has `migrates-versions`: no old value would ever reach it"
-        )),
-        _ => Ok(described),
     }
 }
 

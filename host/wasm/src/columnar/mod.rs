@@ -6,7 +6,7 @@ mod imports;
 mod wire;
 
 pub(crate) use described::{CatalogEntryOut, DescriptorOut};
-pub(crate) use descriptor::check_names;
+pub(crate) use descriptor::{Exports, check_names};
 pub(crate) use imports::{add_to_linker, origin, request, write_line};
 pub(crate) use wire::{Lent, LogLevel};
 
