@@ -15,6 +15,7 @@ type Migrate = Arc<dyn Fn(OldValues<'_>) -> Result<BytesColumn, CallError> + Sen
 #[derive(Clone)]
 pub struct FakeOperator {
     descriptor: Descriptor,
+    digest: Digest,
     work: Work,
     migrate: Option<Migrate>,
 }
@@ -25,10 +26,16 @@ impl FakeOperator {
         descriptor: Descriptor,
         work: impl Fn(&mut Call) -> Result<(), CallError> + Send + Sync + 'static,
     ) -> Self {
-        Self { descriptor, work: Arc::new(work), migrate: None }
+        Self { descriptor, digest: Digest::default(), work: Arc::new(work), migrate: None }
     }
 
-    /// The operator, migrating old values so.
+    /// The same, of a module with this digest.
+    #[must_use]
+    pub fn of_module(self, digest: Digest) -> Self {
+        Self { digest, ..self }
+    }
+
+    /// The same, migrating old values so.
     #[must_use]
     pub fn migrating(
         self,
@@ -44,7 +51,7 @@ impl OperatorFactory for FakeOperator {
     }
 
     fn digest(&self) -> Digest {
-        Digest::default()
+        self.digest
     }
 
     fn instantiate(&self) -> Result<Box<dyn Operator>, OpenError> {

@@ -1,3 +1,4 @@
+use super::trial::Tally;
 use millstream_model::ids::{Digest, Generation};
 use millstream_model::plan::OperatorNode;
 use serde::Serialize;
@@ -16,6 +17,8 @@ pub struct SwapStatus {
     pub phase: SwapPhase,
     /// How far the sweep of old versions of values is, while there is one.
     pub migration: Option<MigrationStatus>,
+    /// What the version that runs did in committed epochs of this process.
+    pub done: Tally,
     /// Whether `rollback` would find a version to go back to.
     pub can_return: bool,
     /// What happened last.
@@ -39,6 +42,7 @@ impl SwapStatus {
             digest: node.digest,
             phase: SwapPhase::Steady,
             migration: None,
+            done: Tally::default(),
             can_return: false,
             event: None,
             history: vec![first],
@@ -100,8 +104,8 @@ impl SwapPhase {
 pub struct MigrationStatus {
     /// Cells seen.
     pub done: u64,
-    /// Cells there are, taken from those that were seen: keys are spread evenly. `None` before there is anything to go by.
-    pub total: Option<u64>,
+    /// Cells there are, as far as those that were seen tell: keys are spread evenly over key groups.
+    pub total: u64,
     /// Cells migrated by the sweep; those that records touched first are not among them.
     pub migrated: u64,
     /// Cells that cannot be migrated: they keep their bytes, and records of their keys are refused. A sweep that is through stays here as long as there are any.
