@@ -97,6 +97,12 @@ impl Committer {
         self.catalog.enter(operator, states).cloned()
     }
 
+    /// Numbers of operators and states as of now.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// Writes outputs of the open epoch.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ mod switching;
 mod wiring;
 
 pub use board::Board;
-pub use control::Control;
+pub use control::{Control, TriedAnswer};
 
 use crate::call::SizeLimits;
 use crate::commit::{Auditor, CommitPorts, Committer, CommitterSettings, Identity, Stop};

@@ -2,6 +2,7 @@
 
 mod begin;
 mod end;
+mod sample;
 mod seat;
 mod trial;
 

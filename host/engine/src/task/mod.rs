@@ -5,6 +5,7 @@ mod door;
 mod migrate;
 mod outputs;
 mod parts;
+mod sample;
 mod step;
 mod sweep;
 mod verdicts;
@@ -13,6 +14,7 @@ pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
 pub use door::{Door, admit_keys};
 pub use migrate::Migrated;
 pub use parts::TaskParts;
+pub use sample::{Tried, try_migrations};
 pub use step::{Step, next_step};
 pub use verdicts::{Verdict, Verdicts};
 

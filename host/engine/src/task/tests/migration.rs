@@ -286,3 +286,20 @@ fn workers_sweep_each_cell_once_together() {
     }
     assert_eq!(seen, 500);
 }
+
+#[test]
+fn a_migration_can_be_tried_on_some_values_and_leaves_nothing() {
+    let mut rig = Rig::new(both_older());
+    let keys: Vec<String> = (0..600).map(|number| format!("k{number}")).collect();
+    rig.store(&keys.iter().map(|key| (count(key), 1, "v")).collect::<Vec<_>>());
+    rig.store(&[(item("a", "x"), 1, "trap"), (item("b", "x"), 1, "bad"), (item("c", "x"), 1, "fine")]);
+    let before = cells_of(&rig.disk);
+    let tried = crate::task::try_migrations(rig.task.parts(), 2).unwrap();
+    let [count, items, none] = tried.as_slice() else { unreachable!("{tried:?}") };
+    assert_eq!((count.state.as_str(), count.from_version, count.refused), ("count", 1, 0));
+    assert!((100..=256).contains(&count.values), "at most two of each key group: {}", count.values);
+    assert_eq!((items.state.as_str(), items.from_version, items.values, items.refused), ("items", 1, 1, 2));
+    assert!(items.reasons.iter().any(|reason| reason.contains("trap on purpose")), "{items:?}");
+    assert_eq!((none.from_version, none.values, none.refused), (2, 0, 0));
+    assert_eq!(cells_of(&rig.disk), before);
+}
