@@ -25,6 +25,7 @@ impl ListSource {
             leader_epoch: -1,
             timestamp_ms_max: None,
             end: records.len() as i64,
+            ended: records.is_empty(),
         };
         Self { records, progress: [progress] }
     }

@@ -8,4 +8,6 @@ pub mod keyed;
 pub mod ports;
 pub mod run;
 pub mod task;
+pub mod time;
+pub mod timers;
 pub mod worker;

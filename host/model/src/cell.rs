@@ -4,6 +4,10 @@
 //! key are neighbours and ordered by the bytes of their cell keys; an operator's key group is one contiguous range. A value state has one cell
 //! with an empty cell key; a map state has one per entry, with the map key as cell key.
 //!
+//! A pending timer has two cells. One under its key: the space is the timer's, the cell key its id (u64, big endian), the value its time. One in the order of time:
+//! the space is that of the operator's timers of one clock, the user key the time (i64, big endian, sign bit flipped), the cell key the number of the
+//! timer's space (u8), the id (u64, big endian) and the key; the value is empty. Both lie in the key group of the key.
+//!
 //! Value: LEB128 of the version of the state that wrote it, then the bytes of the operator.
 
 use crate::key_group::KeyGroup;

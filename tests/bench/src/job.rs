@@ -107,7 +107,7 @@ fn plan(job: &Job, factory: &dyn OperatorFactory) -> Plan {
     let target = Target::Operator { operator: OperatorIndex(0), input: 0 };
     Plan {
         id: "bench".to_owned(),
-        sources: vec![SourceNode { id: "in".to_owned(), targets: vec![target] }],
+        sources: vec![SourceNode { id: "in".to_owned(), targets: vec![target], time: Default::default() }],
         operators: vec![node],
         sinks: vec![SinkNode { id: "out".to_owned() }],
         dead_letters: None,

@@ -3,10 +3,12 @@
 mod emit;
 mod reads;
 mod staged;
+mod timers;
 
 pub use emit::OutputColumns;
 pub use reads::EntryRange;
-pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp};
+pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp, TimerOp};
+pub use timers::Fired;
 
 use crate::keyed::KeyedState;
 use millstream_model::limits::OperatorLimits;
@@ -67,6 +69,8 @@ pub struct CallRules {
     pub port_record_bytes_max: Vec<usize>,
     /// Names of the inputs.
     pub inputs: Vec<String>,
+    /// Number of timers.
+    pub timers: usize,
 }
 
 /// A call in the making: owned, so that an operator can keep it beside its instance while the guest runs, and give it back.
@@ -74,6 +78,8 @@ pub struct CallRules {
 pub struct Call {
     /// Position of the input in the descriptor.
     pub input: u32,
+    /// Set in a call that fires timers; the rows of the batch are then these timers: their keys and times, and no values.
+    pub fired: Option<Fired>,
     /// The records. Shared, so that an operator can lend columns to its guest while the rest of the call is in use.
     pub batch: Arc<RecordBatch>,
     /// The key row of each record; for an operator that is not keyed, its own number.
@@ -96,6 +102,7 @@ impl Call {
     /// Prepares the call for a batch: key rows are numbered in order of first appearance, effects of the call before are forgotten.
     pub fn begin(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
         self.input = input;
+        self.fired = None;
         self.mark = mark;
         self.staged.clear();
         if keyed {
@@ -116,6 +123,12 @@ impl Call {
         self.state.apply(&self.staged.ops, &self.staged.arena);
         self.staged.ops.clear();
         self.staged.arena.clear();
+    }
+
+    /// The key of a key row; an empty one where there is none.
+    #[must_use]
+    pub fn key(&self, key_row: u32) -> &[u8] {
+        self.first_rows.get(key_row as usize).and_then(|&row| self.batch.keys.get(row)).unwrap_or_default()
     }
 }
 

@@ -4,7 +4,7 @@ use millstream_model::descriptor::Descriptor;
 use millstream_model::ids::Digest;
 use std::sync::Arc;
 
-/// What an operator does with a call.
+/// What an operator does with a call, of records or of timers.
 type Work = Arc<dyn Fn(&mut Call) -> Result<(), CallError> + Send + Sync>;
 
 /// An operator that is a function of the host's.
@@ -42,5 +42,9 @@ impl Operator for FakeOperator {
     fn process(&mut self, mut call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
         let worked = (self.work)(&mut call);
         (call, worked)
+    }
+
+    fn on_timers(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
+        self.process(call)
     }
 }

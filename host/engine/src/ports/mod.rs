@@ -13,5 +13,5 @@ pub use clock::{Clock, SystemClock};
 pub use log::{CommitsKey, LogError, LogErrorKind, TransactionLog};
 pub use operator::{CallError, OpenError, Operator, OperatorFactory};
 pub use sink::{Sink, SinkError};
-pub use source::{PartitionProgress, Poll, Source, SourceError};
+pub use source::{EventTime, PartitionProgress, Poll, Source, SourceError};
 pub use state::{ChangeSet, Meta, StateBackend, StateError};

@@ -1,5 +1,6 @@
 //! What a run shows of itself: counters that workers and the committer add to once a batch, and snapshots of them for people.
 
+use super::times::TimeBoard;
 use crate::call::Metric;
 use millstream_model::commit::CommitRecord;
 use millstream_model::plan::Plan;
@@ -32,6 +33,8 @@ pub struct SourceCounters {
     pub records: Counter,
     /// Bytes of keys, values and headers.
     pub bytes: Counter,
+    /// Records refused for their timestamps.
+    pub refused: Counter,
 }
 
 /// What an operator has done since the start of the process, work of dropped epochs included.
@@ -41,6 +44,8 @@ pub struct OperatorCounters {
     pub records_in: Counter,
     /// Records it emitted.
     pub records_out: Counter,
+    /// Timers that came due.
+    pub timers: Counter,
     /// Records it refused.
     pub refused: Counter,
     /// Records dropped by `null_key: drop` or `on_error: skip`.
@@ -177,6 +182,8 @@ pub struct Board {
     pub operators: Vec<OperatorCounters>,
     /// In the order of the plan.
     pub sinks: Vec<SinkCounters>,
+    /// Event time.
+    pub times: TimeBoard,
     status: Mutex<CommitStatus>,
 }
 
@@ -188,6 +195,7 @@ impl Board {
             sources: plan.sources.iter().map(|_| SourceCounters::default()).collect(),
             operators: plan.operators.iter().map(|_| OperatorCounters::default()).collect(),
             sinks: plan.sinks.iter().map(|_| SinkCounters::default()).collect(),
+            times: TimeBoard::new(plan),
             status: Mutex::default(),
         }
     }

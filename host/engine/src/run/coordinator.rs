@@ -3,7 +3,7 @@ use super::{Control, RunEnd, RunError};
 use crate::commit::{Committer, EpochEnd, EpochLost, cut};
 use crate::ports::{CheckpointDone, CheckpointError, CheckpointKind, Checkpoints};
 use crate::worker::{Command, Part, Report, Shared, WorkerError};
-use millstream_model::commit::{CommitRecord, OperatorCommit};
+use millstream_model::commit::CommitRecord;
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
 use std::collections::{BTreeMap, VecDeque};
@@ -208,7 +208,7 @@ impl Coordinator {
         self.show_progress(&parts);
         let mut end = EpochEnd {
             positions: Vec::new(),
-            operators: self.operators(),
+            operators: super::commits::operators(&self.shared.plan, &parts)?,
             changes: Vec::new(),
             gaps: Vec::new(),
             finished,
@@ -276,24 +276,6 @@ impl Coordinator {
     /// After an epoch was lost: finds out what became of it. `Some`: it is committed all the same.
     fn recover(&mut self, lost: &EpochLost) -> Result<Option<CommitRecord>, RunError> {
         super::recovery::recover(self, lost)
-    }
-
-    fn operators(&self) -> Vec<OperatorCommit> {
-        let operators = self.shared.plan.operators.iter();
-        operators
-            .map(|node| OperatorCommit {
-                id: node.id.clone(),
-                generation: node.generation,
-                digest: node.digest,
-                watermark_ms: None,
-                state_versions: node
-                    .descriptor
-                    .states
-                    .iter()
-                    .map(|state| (state.name.clone(), state.version))
-                    .collect(),
-            })
-            .collect()
     }
 
     fn show_progress(&self, parts: &[Part]) {

@@ -1,16 +1,18 @@
 //! A run: workers and the committer put together from a plan and its ports, from taking the pipeline over to the last commit.
 
 pub mod board;
+mod commits;
 mod control;
 mod coordinator;
 mod recovery;
+pub mod times;
 mod wiring;
 
 pub use board::Board;
 pub use control::Control;
 
 use crate::commit::{CommitPorts, Committer, CommitterSettings, Identity, Stop};
-use crate::ports::{Checkpoints, Clock, OpenError, OperatorFactory, Source, SourceError};
+use crate::ports::{Checkpoints, Clock, EventTime, OpenError, OperatorFactory, Source, SourceError};
 use crate::worker::{Command, WorkerError};
 use board::RunPhase;
 use coordinator::Coordinator;
@@ -29,6 +31,8 @@ pub struct RunPorts {
     pub checkpoints: Box<dyn Checkpoints>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// By source: where its event time is found, if that is not its own timestamp.
+    pub event_times: Vec<Option<Arc<dyn EventTime>>>,
     /// The largest record each sink takes, in bytes of key, value and headers; in the order of the plan.
     pub sink_record_bytes_max: Vec<usize>,
 }
@@ -81,9 +85,10 @@ pub fn run(
         control.board().update(|status| status.phase = RunPhase::Ended);
         return Ok(RunEnd::AlreadyFinished);
     }
-    let shared = wiring::share(&plan, control.board(), &ports.clock, ports.sink_record_bytes_max);
+    let limits = wiring::Doors { event_times: ports.event_times, sink_record_bytes_max: ports.sink_record_bytes_max };
+    let shared = wiring::share(&plan, control.board(), &ports.clock, limits);
     let factories = wiring::Factories { operators: &ports.operators, state: &state, catalog: &started.catalog };
-    let workers = wiring::make_workers(&shared, factories, ports.sources, &started.positions)?;
+    let workers = wiring::make_workers(&shared, factories, ports.sources, committer.applied())?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();
     for (at, (worker, command)) in workers.workers.into_iter().enumerate() {

@@ -30,8 +30,7 @@ pub(super) fn recover(coordinator: &mut Coordinator, lost: &EpochLost) -> Result
 fn roll_back(coordinator: &mut Coordinator, record: Option<CommitRecord>) -> Result<(), RunError> {
     coordinator.held.clear();
     coordinator.has_ended = false;
-    let positions = record.map(|record| record.positions).unwrap_or_default();
-    coordinator.tell_all(&Command::Reset(Arc::from(positions)));
+    coordinator.tell_all(&Command::Reset(record.map(Arc::new)));
     wait_for_all(coordinator, |report| matches!(report, Report::Ready))?;
     let shared = &coordinator.shared;
     shared.output_bytes.store(0, Ordering::Relaxed);

@@ -3,12 +3,14 @@ use super::board::Board;
 use crate::call::CallRules;
 use crate::exchange::Exchange;
 use crate::keyed::{KeyedState, StateColumn};
-use crate::ports::{Clock, OperatorFactory, Source, StateBackend};
+use crate::ports::{Clock, EventTime, OpenError, OperatorFactory, Source, StateBackend};
 use crate::task::Task;
+use crate::timers::Timers;
 use crate::worker::{Command, Report, Shared, Worker, WorkerParts};
 use millstream_model::cell::CellSpace;
-use millstream_model::commit::{Catalog, PartitionPosition};
+use millstream_model::commit::{Catalog, CommitRecord};
 use millstream_model::plan::{OperatorNode, Plan, Target};
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -16,18 +18,25 @@ pub(super) fn share(
     plan: &Arc<Plan>,
     board: &Arc<Board>,
     clock: &Arc<dyn Clock>,
-    sink_record_bytes_max: Vec<usize>,
+    doors: Doors,
 ) -> Arc<Shared> {
     Arc::new(Shared {
         plan: Arc::clone(plan),
         board: Arc::clone(board),
         clock: Arc::clone(clock),
-        sink_record_bytes_max,
+        event_times: doors.event_times,
+        sink_record_bytes_max: doors.sink_record_bytes_max,
         output_bytes: Default::default(),
         dirty_bytes: (0..plan.workers).map(|_| Default::default()).collect(),
         spare: Mutex::default(),
         partitions: RwLock::default(),
     })
+}
+
+/// What sources and sinks have beside their ports.
+pub(super) struct Doors {
+    pub(super) event_times: Vec<Option<Arc<dyn EventTime>>>,
+    pub(super) sink_record_bytes_max: Vec<usize>,
 }
 
 /// What tasks are made of.
@@ -43,12 +52,12 @@ pub(super) struct Workers {
     pub(super) reports: Receiver<Report>,
 }
 
-/// Makes the workers, their sources at the given positions.
+/// Makes the workers, their sources where a commit says.
 pub(super) fn make_workers(
     shared: &Arc<Shared>,
     factories: Factories<'_>,
     sources: Vec<Vec<Box<dyn Source>>>,
-    positions: &[PartitionPosition],
+    committed: Option<&CommitRecord>,
 ) -> Result<Workers, RunError> {
     let plan = &shared.plan;
     let stages = plan.operators.iter().map(|node| node.stage).max().unwrap_or(0);
@@ -56,15 +65,18 @@ pub(super) fn make_workers(
     let mut workers = Vec::new();
     for (mut sources, exchange) in sources.into_iter().zip(Exchange::connect(plan.workers, stages)) {
         for (source, node) in sources.iter_mut().zip(&plan.sources) {
+            let positions = committed.map_or(&[][..], |record| &record.positions);
             let own: Vec<_> = positions.iter().filter(|position| position.source == node.id).cloned().collect();
             source.seek(&own)?;
         }
         let tasks = plan.operators.iter().zip(factories.operators);
-        let tasks = tasks.map(|(node, factory)| make_task(shared, factories, node, factory));
+        let owned = Timers::owned_by(exchange.worker(), exchange.workers());
+        let tasks = tasks.map(|(node, factory)| make_task(shared, factories, (node, factory), owned.clone()));
         let (commander, commands) = channel();
         let parts = WorkerParts {
             shared: Arc::clone(shared),
             sources,
+            committed: committed.cloned(),
             tasks: tasks.collect::<Result<_, _>>()?,
             exchange,
             commands,
@@ -78,8 +90,8 @@ pub(super) fn make_workers(
 fn make_task(
     shared: &Shared,
     factories: Factories<'_>,
-    node: &OperatorNode,
-    factory: &Arc<dyn OperatorFactory>,
+    (node, factory): (&OperatorNode, &Arc<dyn OperatorFactory>),
+    owned: Range<u8>,
 ) -> Result<Task, RunError> {
     let largest = |targets: &Vec<Target>| {
         let sinks = targets.iter().filter_map(|target| match target {
@@ -93,6 +105,7 @@ fn make_task(
         ports: node.descriptor.outputs.clone(),
         port_record_bytes_max: node.outputs.iter().map(largest).collect(),
         inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
+        timers: node.descriptor.timers.len(),
     };
     let entry = factories.catalog.operators.get(&node.id);
     let columns = node.descriptor.states.iter().filter_map(|descriptor| {
@@ -101,5 +114,7 @@ fn make_task(
         Some(StateColumn { descriptor: descriptor.clone(), space: CellSpace { operator, state } })
     });
     let state = KeyedState::new(columns.collect(), Arc::clone(factories.state));
-    Ok(Task::new(node, Arc::clone(factory), Arc::new(rules), state)?)
+    let timers = Timers::new(&node.descriptor.timers, entry, owned, Arc::clone(factories.state));
+    let timers = timers.map_err(|reason| OpenError { operator: node.id.clone(), reason })?;
+    Ok(Task::new(node, Arc::clone(factory), Arc::new(rules), state, timers)?)
 }

@@ -10,10 +10,10 @@ pub struct Provenance<'a> {
     pub partition: i32,
     /// Offset in the partition.
     pub offset: i64,
-    /// Id of the operator.
-    pub operator: &'a str,
-    /// The operator's module.
-    pub digest: Digest,
+    /// The timer it was, if it was one: name, id and time in milliseconds since 1970.
+    pub timer: Option<(&'a str, u64, i64)>,
+    /// Id of the operator that refused it, and its module; none if the source did.
+    pub operator: Option<(&'a str, Digest)>,
 }
 
 /// A refused record on its way to the dead-letter sink.
@@ -27,6 +27,30 @@ pub struct DeadLetter<'a> {
     pub reason: &'a str,
 }
 
+impl Provenance<'_> {
+    /// Names and values of the headers that tell it.
+    fn facts(&self, reason: &str) -> Vec<(&'static str, String)> {
+        let mut facts = vec![
+            ("millstream-source", self.source.to_owned()),
+            ("millstream-partition", self.partition.to_string()),
+            ("millstream-offset", self.offset.to_string()),
+        ];
+        if let Some((name, id, time_ms)) = self.timer {
+            facts.clear();
+            facts.extend([
+                ("millstream-timer", name.to_owned()),
+                ("millstream-timer-id", id.to_string()),
+                ("millstream-timer-time", time_ms.to_string()),
+            ]);
+        }
+        if let Some((operator, digest)) = self.operator {
+            facts.extend([("millstream-operator", operator.to_owned()), ("millstream-digest", digest.to_string())]);
+        }
+        facts.push(("millstream-reason", reason.to_owned()));
+        facts
+    }
+}
+
 impl DeadLetter<'_> {
     /// Appends the record with its key, value and headers, and headers `millstream-*` that say where it comes from and why it is here.
     /// One that is larger than `record_bytes_max` loses its value, then its headers, and says so.
@@ -34,14 +58,7 @@ impl DeadLetter<'_> {
         let (batch, row) = (self.batch, self.row);
         let origin = batch.origins.get(row as usize).copied().unwrap_or_default();
         let timestamp_ms = batch.timestamps_ms.get(row as usize).copied().unwrap_or_default();
-        let facts = [
-            ("millstream-source", provenance.source.to_owned()),
-            ("millstream-partition", provenance.partition.to_string()),
-            ("millstream-offset", provenance.offset.to_string()),
-            ("millstream-operator", provenance.operator.to_owned()),
-            ("millstream-digest", provenance.digest.to_string()),
-            ("millstream-reason", self.reason.to_owned()),
-        ];
+        let facts = provenance.facts(self.reason);
         let own: usize = facts.iter().map(|(name, value)| name.len() + value.len()).sum();
         let value_bytes = batch.values.value_len(row);
         let header_bytes = batch.headers.bytes_of(row);
@@ -83,7 +100,7 @@ mod tests {
         batch.headers.push(0, b"trace", Some(b"abc"));
         batch.headers.push(0, b"trace", None);
         let provenance =
-            Provenance { source: "lines", partition: 3, offset: 42, operator: "split", digest: Digest::default() };
+            Provenance { source: "lines", partition: 3, offset: 42, timer: None, operator: Some(("split", Digest::default())) };
         let mut letters = RecordBatch::default();
         DeadLetter { batch: &batch, row: 0, reason: "trapped" }.append_to(&provenance, record_bytes_max, &mut letters);
         letters

@@ -4,18 +4,22 @@ mod dead_letter;
 mod door;
 mod outputs;
 mod step;
+mod timing;
 mod verdicts;
 
 pub use dead_letter::{DeadLetter, Provenance};
 pub use door::{Door, admit_keys};
 pub use step::{Step, next_step};
+pub use timing::Firing;
 pub use verdicts::{Verdict, Verdicts};
 
-use crate::call::{Call, CallRules, Mark, Rejection};
+use crate::call::{Call, CallRules, Fired, Mark, Rejection};
 use crate::keyed::KeyedState;
 use crate::ports::{CallError, ChangeSet, OpenError, Operator, OperatorFactory};
+use crate::timers::Timers;
 use millstream_model::plan::OperatorNode;
 use millstream_model::record::RecordBatch;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// See the module.
@@ -25,6 +29,9 @@ pub struct Task {
     operator: Box<dyn Operator>,
     /// At home between calls.
     call: Option<Box<Call>>,
+    timers: Timers,
+    /// By key: how often in a row its timers have set another one that was due at once.
+    rounds: HashMap<Box<[u8]>, u32>,
     /// What a record usually takes, in nanoseconds: the search for a record that loops gives up on parts of a batch after a multiple of it.
     record_ns: u64,
 }
@@ -51,10 +58,11 @@ impl Task {
         factory: Arc<dyn OperatorFactory>,
         rules: Arc<CallRules>,
         state: KeyedState,
+        timers: Timers,
     ) -> Result<Self, OpenError> {
         let operator = factory.instantiate()?;
         let call = Some(Box::new(Call { state, rules, ..Call::default() }));
-        Ok(Self { node: node.clone(), factory, operator, call, record_ns: 0 })
+        Ok(Self { node: node.clone(), factory, operator, call, timers, rounds: HashMap::new(), record_ns: 0 })
     }
 
     /// The operator as planned.
@@ -65,6 +73,23 @@ impl Task {
 
     /// Makes one call. `searching`: part of a batch that timed out, given less time unless it is a single record.
     pub fn attempt(&mut self, input: u32, batch: &Arc<RecordBatch>, mark: Mark, searching: bool) -> Attempt {
+        let attempt = self.call_with(input, batch, mark, searching, None);
+        let Attempt::Applied(_) = attempt else { return attempt };
+        let Some(mut call) = self.call.take() else { return attempt };
+        let applied = self.apply(&mut call, &[]);
+        self.call = Some(call);
+        applied.map_or_else(Attempt::Failed, |()| attempt)
+    }
+
+    /// Calls the operator. What is staged when it succeeded is still to be applied.
+    fn call_with(
+        &mut self,
+        input: u32,
+        batch: &Arc<RecordBatch>,
+        mark: Mark,
+        searching: bool,
+        fired: Option<Fired>,
+    ) -> Attempt {
         let Some(mut call) = self.call.take() else {
             return Attempt::Failed(CallError::Host("the operator is called while it is called".to_owned()));
         };
@@ -72,16 +97,18 @@ impl Task {
         call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
         fail::fail_point!("mid_guest_call");
         let started = std::time::Instant::now();
-        let (call, result) = self.operator.process(call);
+        let (call, result) = if fired.is_some() {
+            call.fired = fired;
+            self.operator.on_timers(call)
+        } else {
+            self.operator.process(call)
+        };
         if result.is_ok() {
             self.learn(started.elapsed(), batch.len());
         }
         let call = self.call.insert(call);
         match result {
-            Ok(()) => {
-                call.apply_state();
-                Attempt::Applied(std::mem::take(&mut call.staged.rejections))
-            }
+            Ok(()) => Attempt::Applied(std::mem::take(&mut call.staged.rejections)),
             Err(error) => {
                 call.staged.clear();
                 Attempt::Failed(error)
@@ -118,21 +145,24 @@ impl Task {
 
     /// Ends the open epoch of the state; see [`KeyedState::freeze`].
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
-        self.call.as_mut().map_or(0, |call| call.state.freeze(changes))
+        let frozen = self.call.as_mut().map_or(0, |call| call.state.freeze(changes));
+        self.timers.freeze(changes);
+        frozen
     }
 
     /// See [`KeyedState::applied`]; then makes room down to `memory_bytes_max`.
     pub fn applied(&mut self, frozen: u32, memory_bytes_max: usize) {
+        self.timers.applied();
         if let Some(call) = &mut self.call {
             call.state.applied(frozen);
-            if call.state.memory_bytes() > memory_bytes_max {
-                call.state.evict(memory_bytes_max);
-            }
         }
+        self.trim(memory_bytes_max);
     }
 
     /// Makes room down to `memory_bytes_max`, as far as clean keys go.
     pub fn trim(&mut self, memory_bytes_max: usize) {
+        self.timers.trim(memory_bytes_max / 2);
+        let memory_bytes_max = memory_bytes_max.saturating_sub(self.timers.memory_bytes());
         if let Some(call) = &mut self.call
             && call.state.memory_bytes() > memory_bytes_max
         {
@@ -143,16 +173,17 @@ impl Task {
     /// Bytes the state holds in memory.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
-        self.call.as_ref().map_or(0, |call| call.state.memory_bytes())
+        self.timers.memory_bytes() + self.call.as_ref().map_or(0, |call| call.state.memory_bytes())
     }
 
     /// Bytes of state changed in the open epoch, nearly: changed keys are taken to be of average size.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
-        self.call.as_ref().map_or(0, |call| {
+        let state_bytes = self.call.as_ref().map_or(0, |call| {
             let keys = call.state.key_count().max(1);
             call.state.memory_bytes() / keys * call.state.dirty_count()
-        })
+        });
+        state_bytes + self.timers.dirty_bytes()
     }
 
     /// Drops the open and the frozen epoch, and the instance that ran in them.
@@ -160,6 +191,8 @@ impl Task {
     /// # Errors
     /// When a new instance cannot be made.
     pub fn reset(&mut self) -> Result<(), OpenError> {
+        self.timers.drop_epochs();
+        self.rounds.clear();
         if let Some(call) = &mut self.call {
             call.state.drop_epochs();
             call.staged.clear();

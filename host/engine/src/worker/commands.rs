@@ -1,5 +1,5 @@
 use super::{Command, Report, Worker, WorkerError};
-use millstream_model::commit::{CommitRecord, PartitionPosition};
+use millstream_model::commit::CommitRecord;
 use std::sync::mpsc::TryRecvError;
 
 /// Committed positions are told to the sources at most this often, in milliseconds.
@@ -28,8 +28,8 @@ impl Worker {
                     self.is_held = true;
                     self.report(Report::Held);
                 }
-                Command::Reset(positions) => {
-                    self.reset(&positions)?;
+                Command::Reset(record) => {
+                    self.reset(record.as_deref())?;
                     self.report(Report::Ready);
                 }
                 Command::Resume => self.is_held = false,
@@ -54,20 +54,21 @@ impl Worker {
 
     /// Each stateful task's share of the memory for state.
     pub(super) fn task_memory_bytes(&self) -> usize {
-        let stateful = self.shared.plan.operators.iter().filter(|node| !node.descriptor.states.is_empty()).count();
+        let stateful = self.shared.plan.operators.iter().filter(|node| node.descriptor.is_keyed()).count();
         let shares = (stateful * self.exchange.workers()).max(1) as u64;
         usize::try_from(self.shared.plan.state_memory_bytes / shares).unwrap_or(usize::MAX)
     }
 
-    /// Drops everything since the commit with these positions.
-    fn reset(&mut self, positions: &[PartitionPosition]) -> Result<(), WorkerError> {
+    /// Drops everything since a commit.
+    fn reset(&mut self, record: Option<&CommitRecord>) -> Result<(), WorkerError> {
         self.exchange.reset();
         self.outputs.iter_mut().for_each(millstream_model::record::RecordBatch::clear);
         self.cut.reset();
         for task in &mut self.tasks {
             task.reset()?;
         }
-        self.intake.seek(&self.shared.plan, positions)?;
+        self.intake.seek(&self.shared.plan, record.map_or(&[], |record| &record.positions))?;
+        self.restore_time(record);
         Ok(())
     }
 }

@@ -67,10 +67,11 @@ impl Worker {
         }
         let mut part = Part {
             worker: self.exchange.worker(),
-            positions: self.intake.positions(&self.shared.plan),
+            positions: self.intake.positions(&self.shared.plan, |at, partition| self.marks.seen(at, partition)),
             progress: self.intake.progress(),
+            watermarks_ms: self.marks.watermarks(),
             gaps: self.intake.take_gaps(),
-            ended: self.intake.has_ended(),
+            ended: self.has_ended(),
             ..Part::default()
         };
         for (at, (task, frozen)) in self.tasks.iter_mut().zip(&mut self.cut.frozen).enumerate() {

@@ -1,6 +1,6 @@
 use super::{Report, Worker, WorkerError};
 use crate::call::Call;
-use crate::exchange::{Parcel, split_rows};
+use crate::exchange::{Load, Parcel, split_rows};
 use millstream_model::ids::{OperatorIndex, SinkIndex};
 use millstream_model::plan::Target;
 use millstream_model::record::RecordBatch;
@@ -47,7 +47,8 @@ impl Worker {
             if owner != own && !rows.is_empty() {
                 let mut part = RecordBatch::default();
                 part.gather(batch, rows);
-                self.exchange.push(owner, node.stage, Parcel { operator: operator.0, input, batch: part });
+                let load = Load::Records { input, batch: part };
+                self.exchange.push(owner, node.stage, Parcel { operator: operator.0, now_ms: self.now_ms, load });
             }
         }
         let rows = owners.get_mut(own).map(std::mem::take).unwrap_or_default();

@@ -4,19 +4,23 @@ mod commands;
 mod cut;
 mod deliver;
 mod intake;
+mod marks;
 mod protocol;
 mod refuse;
 mod search;
+mod timers;
 
 pub use protocol::{Command, Part, Report, WorkerError};
 
-use crate::call::Mark;
-use crate::exchange::Exchange;
-use crate::ports::{Clock, Source};
+use crate::exchange::{Exchange, Load};
+use crate::ports::{Clock, EventTime, Source};
 use crate::run::board::Board;
 use crate::task::{Task, Verdicts};
 use cut::Cut;
+use crate::time::Route;
 use intake::Intake;
+use marks::Marks;
+use millstream_model::commit::CommitRecord;
 use millstream_model::ids::{PartitionIndex, SourceIndex};
 use millstream_model::plan::Plan;
 use millstream_model::record::RecordBatch;
@@ -40,6 +44,8 @@ pub struct Shared {
     pub board: Arc<Board>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// By source: where its event time is found, if that is not its own timestamp.
+    pub event_times: Vec<Option<Arc<dyn EventTime>>>,
     /// Largest record each sink takes, in bytes.
     pub sink_record_bytes_max: Vec<usize>,
     /// Bytes of outputs on their way to the committer.
@@ -68,7 +74,10 @@ pub struct Worker {
     cut: Cut,
     commands: Receiver<Command>,
     reports: Sender<Report>,
-    mark: Mark,
+    /// What is known of time.
+    marks: Marks,
+    /// The clock of what is in hand, in milliseconds since 1970.
+    now_ms: i64,
     /// A command received while waiting.
     ahead: Option<Command>,
     is_held: bool,
@@ -83,8 +92,10 @@ pub struct Worker {
 pub struct WorkerParts {
     /// What it shares with others.
     pub shared: Arc<Shared>,
-    /// Its part of every source, in the order of the plan.
+    /// Its part of every source, in the order of the plan, where the newest commit says.
     pub sources: Vec<Box<dyn Source>>,
+    /// The newest commit.
+    pub committed: Option<CommitRecord>,
     /// In the order of the plan.
     pub tasks: Vec<Task>,
     /// Its place among the workers.
@@ -100,7 +111,7 @@ impl Worker {
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
         let sinks = parts.shared.plan.sinks.len();
-        Self {
+        let mut worker = Self {
             intake: Intake::new(parts.sources, parts.shared.plan.batch),
             cut: Cut::new(parts.tasks.len()),
             split: vec![Vec::new(); parts.exchange.workers()],
@@ -111,14 +122,17 @@ impl Worker {
             between: Vec::new(),
             commands: parts.commands,
             reports: parts.reports,
-            mark: Mark::default(),
+            marks: Marks::new(&parts.shared.plan),
+            now_ms: i64::MIN,
             ahead: None,
             is_held: false,
             touched: false,
             retreat: false,
             committed_told_ms: 0,
             shared: parts.shared,
-        }
+        };
+        worker.restore_time(parts.committed.as_ref());
+        worker
     }
 
     /// Works until told to stop, or until it cannot go on, which it reports.
@@ -141,9 +155,15 @@ impl Worker {
             if !self.obey()? {
                 return Ok(());
             }
-            self.receive(PARCEL_WAIT)?;
+            // What comes behind a mark waits for the timers that are due by it, if it can.
+            let fires = self.is_firing() && self.may_go_on();
+            if !fires {
+                self.receive(PARCEL_WAIT)?;
+            }
             self.advance_cut();
-            if self.may_read() {
+            if fires {
+                self.fire()?;
+            } else if !self.is_firing() && !self.intake.has_ended() && self.may_go_on() {
                 self.read()?;
             } else {
                 self.wait()?;
@@ -151,12 +171,11 @@ impl Worker {
         }
     }
 
-    /// Whether to take records from the sources: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
-    fn may_read(&self) -> bool {
+    /// Whether to begin anything new, timers or records of the sources: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
+    fn may_go_on(&self) -> bool {
         let output_bytes = self.shared.output_bytes.load(Ordering::Relaxed);
         !self.cut.is_open()
             && !self.cut.was_last()
-            && !self.intake.has_ended()
             && output_bytes < self.shared.plan.commit.output_bytes_max
             && self.exchange.has_room()
     }
@@ -177,7 +196,15 @@ impl Worker {
         }
         let mut patience = patience;
         while let Some(parcel) = self.exchange.next(patience) {
-            self.run_operator(parcel.operator as usize, parcel.input, &Arc::new(parcel.batch))?;
+            match parcel.load {
+                Load::Records { input, batch } => {
+                    self.now_ms = parcel.now_ms;
+                    self.run_operator(parcel.operator as usize, input, &Arc::new(batch))?;
+                }
+                Load::Mark { edge, sender, time } => {
+                    self.hear_mark(Route { operator: parcel.operator, edge }, sender, time, parcel.now_ms);
+                }
+            }
             patience = Duration::ZERO;
         }
         Ok(())

@@ -1,8 +1,10 @@
 use super::search::Portion;
 use super::{Worker, WorkerError};
-use crate::task::{DeadLetter, Provenance, admit_keys};
+use crate::task::{DeadLetter, Firing, Provenance, admit_keys};
+use crate::timers::Due;
+use millstream_model::ids::SinkIndex;
 use millstream_model::plan::ErrorPolicy;
-use millstream_model::record::RecordBatch;
+use millstream_model::record::{Origin, RecordBatch};
 use std::borrow::Cow;
 use std::sync::{Arc, PoisonError};
 
@@ -45,6 +47,26 @@ impl Worker {
 
     /// Applies the operator's error policy to a record.
     pub(super) fn refuse(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: &str) -> Result<(), WorkerError> {
+        self.refuse_row(at, batch, row, reason, None)
+    }
+
+    /// Applies the operator's error policy to a timer, which is gone.
+    pub(super) fn refuse_timer(&mut self, at: usize, firing: &Firing, row: u32, reason: &str) -> Result<(), WorkerError> {
+        let Some(due) = firing.due.get(row as usize) else { return Ok(()) };
+        if let Some(task) = self.tasks.get_mut(at) {
+            task.consume(due);
+        }
+        self.refuse_row(at, &firing.batch, row, reason, Some(due))
+    }
+
+    fn refuse_row(
+        &mut self,
+        at: usize,
+        batch: &RecordBatch,
+        row: u32,
+        reason: &str,
+        due: Option<&Due>,
+    ) -> Result<(), WorkerError> {
         let shared = Arc::clone(&self.shared);
         let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
         let counters = shared.board.operators.get(at);
@@ -55,14 +77,14 @@ impl Worker {
         match (node.on_error, shared.plan.dead_letters) {
             (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, reason.to_owned())),
             (ErrorPolicy::DeadLetter, Some(sink)) => {
+                let timer = due.and_then(|due| {
+                    let name = node.descriptor.timers.get(due.timer as usize)?.name.as_str();
+                    Some((name, due.id, due.time_ms))
+                });
                 let (source, partition, offset) = self.place(batch, row);
-                let provenance =
-                    Provenance { source: &source, partition, offset, operator: &node.id, digest: node.digest };
-                let max = shared.sink_record_bytes_max.get(sink.at()).copied().unwrap_or(usize::MAX);
-                if let Some(letters) = self.outputs.get_mut(sink.at()) {
-                    DeadLetter { batch, row, reason }.append_to(&provenance, max, letters);
-                }
-                self.flush_full(sink.at());
+                let operator = Some((node.id.as_str(), node.digest));
+                let provenance = Provenance { source: &source, partition, offset, timer, operator };
+                self.write_letter(sink, &DeadLetter { batch, row, reason }, &provenance);
             }
             (ErrorPolicy::Skip, _) | (ErrorPolicy::DeadLetter, None) => {
                 if let Some(counters) = counters {
@@ -74,6 +96,44 @@ impl Worker {
         Ok(())
     }
 
+    /// Applies a source's error policy to a record that is refused for its timestamp.
+    pub(super) fn refuse_at_source(
+        &mut self,
+        at: usize,
+        batch: &RecordBatch,
+        row: u32,
+        reason: &str,
+    ) -> Result<(), WorkerError> {
+        let shared = Arc::clone(&self.shared);
+        let Some(node) = shared.plan.sources.get(at) else { return Ok(()) };
+        if let Some(counters) = shared.board.sources.get(at) {
+            counters.refused.add(1);
+        }
+        self.touched = true;
+        let (source, partition, offset) = self.place(batch, row);
+        match (node.time.on_error, shared.plan.dead_letters) {
+            (ErrorPolicy::Stop, _) => {
+                return Err(WorkerError::Refused { source_id: node.id.clone(), partition, offset, reason: reason.to_owned() });
+            }
+            (ErrorPolicy::DeadLetter, Some(sink)) => {
+                let provenance = Provenance { source: &source, partition, offset, timer: None, operator: None };
+                self.write_letter(sink, &DeadLetter { batch, row, reason }, &provenance);
+            }
+            (ErrorPolicy::Skip, _) | (ErrorPolicy::DeadLetter, None) => {
+                tracing::debug!(source = node.id, partition, offset, reason, "record skipped");
+            }
+        }
+        Ok(())
+    }
+
+    fn write_letter(&mut self, sink: SinkIndex, letter: &DeadLetter<'_>, provenance: &Provenance<'_>) {
+        let max = self.shared.sink_record_bytes_max.get(sink.at()).copied().unwrap_or(usize::MAX);
+        if let Some(letters) = self.outputs.get_mut(sink.at()) {
+            letter.append_to(provenance, max, letters);
+        }
+        self.flush_full(sink.at());
+    }
+
     /// Source id, partition and offset a record comes from.
     fn place(&self, batch: &RecordBatch, row: u32) -> (Cow<'static, str>, i32, i64) {
         let origin = batch.origins.get(row as usize).copied().unwrap_or_default();
@@ -81,6 +141,7 @@ impl Worker {
         let place = known.get(&origin.partition).copied();
         let (source, partition) = match place {
             Some((source, partition)) => (self.shared.plan.source(source).map(|node| node.id.clone()), partition),
+            None if origin == Origin::TIMER => (Some("timer".to_owned()), -1),
             None => (None, -1),
         };
         (source.map_or(Cow::Borrowed("unknown"), Cow::Owned), partition, origin.offset)
@@ -90,7 +151,14 @@ impl Worker {
     pub(super) fn stopped(&self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
         let operator = self.shared.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
         let (source, partition, offset) = self.place(batch, row);
-        let place = format!("source `{source}`, partition {partition}, offset {offset}");
+        let is_timer = batch.origins.get(row as usize) == Some(&Origin::TIMER);
+        let place = if is_timer {
+            let key = String::from_utf8_lossy(batch.keys.get(row).unwrap_or_default()).into_owned();
+            let time_ms = batch.timestamps_ms.get(row as usize).copied().unwrap_or_default();
+            format!("a timer of key `{key}` set for {time_ms}")
+        } else {
+            format!("source `{source}`, partition {partition}, offset {offset}")
+        };
         WorkerError::Stopped { operator, place, reason }
     }
 }

@@ -38,6 +38,9 @@ impl Worker {
         if let Some(counters) = self.shared.board.operators.get(at) {
             counters.records_in.add(batch.len() as u64);
         }
+        if self.is_operator_firing(at) {
+            self.fire_for(at, batch)?;
+        }
         let whole = Portion { batch: Arc::clone(batch), rows: None, searching: false, attempts: 0 };
         let mut portions = vec![self.admit(at, whole)?];
         while let Some(mut portion) = portions.pop() {
@@ -61,41 +64,47 @@ impl Worker {
 
     /// Makes one call, and routes what it emitted if it succeeded; else tells why not.
     fn attempt(&mut self, at: usize, input: u32, portion: &Portion) -> Result<Option<CallError>, WorkerError> {
-        let mark = self.mark;
-        let memory_bytes_max = self.task_memory_bytes();
+        let mark = self.mark_of(at);
         let Some(task) = self.tasks.get_mut(at) else { return Ok(None) };
         let started = Instant::now();
         let attempt = task.attempt(input, &portion.batch, mark, portion.searching);
-        let counters = self.shared.board.operators.get(at);
-        if let Some(counters) = counters {
-            counters.calls.add(1);
-            counters.busy_ns.add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        }
+        self.count_call(at, &attempt, started);
         let rejections = match attempt {
             Attempt::Applied(rejections) => rejections,
-            Attempt::Failed(error) => {
-                if let Some(counters) = counters {
-                    counters.calls_failed.add(1);
-                }
-                return Ok(Some(error));
-            }
+            Attempt::Failed(error) => return Ok(Some(error)),
         };
         self.touched = true;
+        for rejection in &rejections {
+            self.refuse(at, &portion.batch, rejection.row, &rejection.reason)?;
+        }
+        self.settle(at)?;
+        Ok(None)
+    }
+
+    pub(super) fn count_call(&self, at: usize, attempt: &Attempt, started: Instant) {
+        if let Some(counters) = self.shared.board.operators.get(at) {
+            counters.calls.add(1);
+            counters.busy_ns.add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            counters.calls_failed.add(u64::from(matches!(attempt, Attempt::Failed(_))));
+        }
+    }
+
+    /// After a call that succeeded: takes what it emitted where that goes.
+    pub(super) fn settle(&mut self, at: usize) -> Result<(), WorkerError> {
+        let memory_bytes_max = self.task_memory_bytes();
+        let Some(task) = self.tasks.get_mut(at) else { return Ok(()) };
         task.trim(memory_bytes_max);
-        let Some(call) = task.take_call() else { return Ok(None) };
-        if let Some(counters) = counters
+        let Some(call) = task.take_call() else { return Ok(()) };
+        if let Some(counters) = self.shared.board.operators.get(at)
             && !call.staged.metrics.is_empty()
         {
             counters.measure(&call.staged.metrics);
-        }
-        for rejection in &rejections {
-            self.refuse(at, &portion.batch, rejection.row, &rejection.reason)?;
         }
         self.route(at, &call)?;
         if let Some(task) = self.tasks.get_mut(at) {
             task.give_back(call);
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Decides what to call next after a failure, and refuses records that are found to be at fault.

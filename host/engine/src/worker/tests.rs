@@ -2,6 +2,7 @@
 use super::*;
 use crate::call::{Call, CallRules, OutputColumns};
 use crate::keyed::KeyedState;
+use crate::timers::Timers;
 use crate::ports::{
     CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, SourceError, SystemClock,
 };
@@ -31,6 +32,7 @@ impl Numbers {
             leader_epoch: -1,
             timestamp_ms_max: None,
             end: records,
+            ended: false,
         };
         Self { records, batch_rows, progress: [progress] }
     }
@@ -122,7 +124,7 @@ fn plan(operators: Vec<OperatorNode>, workers: u32) -> Arc<Plan> {
     let sink = |id: &str| SinkNode { id: id.to_owned() };
     Arc::new(Plan {
         id: "test".to_owned(),
-        sources: vec![SourceNode { id: "numbers".to_owned(), targets: vec![operator] }],
+        sources: vec![SourceNode { id: "numbers".to_owned(), targets: vec![operator], time: Default::default() }],
         operators,
         sinks: vec![sink("out"), sink("letters")],
         dead_letters: Some(LETTERS),
@@ -131,6 +133,7 @@ fn plan(operators: Vec<OperatorNode>, workers: u32) -> Arc<Plan> {
         commit: CommitSettings::default(),
         checkpoint_interval_ms: None,
         state_memory_bytes: 1 << 20,
+        align_ms: None,
     })
 }
 
@@ -146,6 +149,7 @@ fn start(plan: &Arc<Plan>, records: i64, batch_rows: usize, fault: fn(&Call) -> 
         plan: Arc::clone(plan),
         board: Arc::new(Board::new(plan)),
         clock: Arc::new(SystemClock::default()),
+        event_times: Vec::new(),
         sink_record_bytes_max: vec![1 << 20; 2],
         output_bytes: AtomicU64::default(),
         dirty_bytes: (0..plan.workers).map(|_| AtomicU64::default()).collect(),
@@ -161,12 +165,13 @@ fn start(plan: &Arc<Plan>, records: i64, batch_rows: usize, fault: fn(&Call) -> 
             port_record_bytes_max: vec![usize::MAX],
             ..CallRules::default()
         });
-        let task = |node| Task::new(node, Arc::new(Forward(fault)), Arc::clone(&rules), KeyedState::default()).unwrap();
+        let task = |node| Task::new(node, Arc::new(Forward(fault)), Arc::clone(&rules), KeyedState::default(), Timers::default()).unwrap();
         let (commander, commands) = channel();
         let worker = Worker::new(WorkerParts {
             shared: Arc::clone(&shared),
             sources: vec![Box::new(Numbers::new(at as u32, records, batch_rows))],
             tasks: plan.operators.iter().map(task).collect(),
+            committed: None,
             exchange,
             commands,
             reports: reporter.clone(),
@@ -258,7 +263,7 @@ fn a_poison_record_becomes_a_dead_letter_and_its_neighbours_go_on_in_order() {
         crew.tell(&Command::Hold);
         while !matches!(crew.reports.recv().unwrap(), Report::Held) {}
         assert_eq!(epoch.out.len() + epoch.letters.len(), usize::try_from(next).unwrap());
-        crew.tell(&Command::Reset(Arc::from([])));
+        crew.tell(&Command::Reset(None));
         while !matches!(crew.reports.recv().unwrap(), Report::Ready) {}
         crew.tell(&Command::Resume);
         std::thread::sleep(Duration::from_millis(20));

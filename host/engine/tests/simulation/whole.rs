@@ -80,6 +80,7 @@ fn run_once(world: &World) -> Result<bool, String> {
         commit,
         checkpoints: Box::new(NoCheckpoints),
         clock: Arc::new(world.clock.clone()),
+        event_times: Vec::new(),
         sink_record_bytes_max: vec![usize::MAX; SINKS.len()],
     };
     let settings = CommitterSettings {
@@ -128,7 +129,7 @@ fn plan(chance: &mut Chance) -> Plan {
     let to_sum = Target::Operator { operator: OperatorIndex(0), input: 0 };
     Plan {
         id: "simulated".to_owned(),
-        sources: vec![SourceNode { id: SOURCE.to_owned(), targets: vec![to_sum] }],
+        sources: vec![SourceNode { id: SOURCE.to_owned(), targets: vec![to_sum], time: Default::default() }],
         operators: vec![node],
         sinks: SINKS.map(|id| SinkNode { id: id.to_owned() }).to_vec(),
         dead_letters: None,
@@ -142,6 +143,7 @@ fn plan(chance: &mut Chance) -> Plan {
         checkpoint_interval_ms: None,
         // So little that clean state is evicted at once.
         state_memory_bytes: 1_000,
+        align_ms: None,
     }
 }
 
@@ -157,6 +159,7 @@ fn descriptor() -> Descriptor {
         inputs: vec![InputDescriptor { name: "in".to_owned() }],
         outputs: SINKS.map(str::to_owned).to_vec(),
         states: vec![state],
+        ..Descriptor::default()
     }
 }
 

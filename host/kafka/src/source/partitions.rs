@@ -50,6 +50,7 @@ impl Partitions {
             leader_epoch: -1,
             timestamp_ms_max: None,
             end: -1,
+            ended: false,
         });
     }
 
