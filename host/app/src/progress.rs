@@ -70,7 +70,7 @@ impl Snapshot {
                 calls_failed: counters.calls_failed.get(),
                 busy_ms: counters.busy_ns.get() / 1_000_000,
                 state_bytes: counters.state_bytes.load(Ordering::Relaxed),
-                metrics: counters.own(),
+                metrics: counters.own.values(),
             };
             (node.id.clone(), status)
         });

@@ -64,6 +64,8 @@ pub struct SourceTime {
     /// `watermark.idle`: a partition that is read to its end and silent for so long, in milliseconds, holds no watermark back. `None`: however
     /// long it is silent, it does.
     pub idle_after_ms: Option<u64>,
+    /// `watermark.align`: while its watermark is further ahead of the slowest source of the pipeline, in milliseconds, it is not read.
+    pub align_ms: Option<u64>,
     /// `max_future`: a record whose timestamp is further ahead of the wall clock, in milliseconds, is refused.
     pub max_future_ms: Option<u64>,
     /// What happens to a record that is refused for its timestamp.
@@ -72,7 +74,13 @@ pub struct SourceTime {
 
 impl Default for SourceTime {
     fn default() -> Self {
-        Self { disorder_ms: 0, idle_after_ms: Some(60_000), max_future_ms: None, on_error: ErrorPolicy::default() }
+        Self {
+            disorder_ms: 0,
+            idle_after_ms: Some(60_000),
+            align_ms: None,
+            max_future_ms: None,
+            on_error: ErrorPolicy::default(),
+        }
     }
 }
 
@@ -137,8 +145,6 @@ pub struct Plan {
     pub checkpoint_interval_ms: Option<u64>,
     /// Memory for cached state of all workers, in bytes.
     pub state_memory_bytes: u64,
-    /// `align`: a source whose watermark is further ahead of the slowest one, in milliseconds, is not read until that has caught up.
-    pub align_ms: Option<u64>,
 }
 
 /// When epochs are cut.

@@ -1,16 +1,19 @@
 //! One call of an operator: what it may read, and what it has staged so far.
 
 mod emit;
+mod metrics;
 mod reads;
 mod staged;
 mod timers;
 
 pub use emit::OutputColumns;
+pub use metrics::{Measured, MetricNames, OwnMetric, OwnMetrics};
 pub use reads::EntryRange;
 pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp, TimerOp};
 pub use timers::Fired;
 
 use crate::keyed::KeyedState;
+use crate::places::Places;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
@@ -71,6 +74,10 @@ pub struct CallRules {
     pub inputs: Vec<String>,
     /// Number of timers.
     pub timers: usize,
+    /// The operator's own metrics, of all its tasks.
+    pub metrics: Arc<OwnMetrics>,
+    /// What the origins of records stand for.
+    pub places: Arc<Places>,
 }
 
 /// A call in the making: owned, so that an operator can keep it beside its instance while the guest runs, and give it back.
@@ -96,6 +103,8 @@ pub struct Call {
     pub staged: Staged,
     /// Limits and names.
     pub rules: Arc<CallRules>,
+    /// Names of metrics, as far as this task knows them.
+    pub metric_names: MetricNames,
 }
 
 impl Call {
@@ -105,6 +114,7 @@ impl Call {
         self.fired = None;
         self.mark = mark;
         self.staged.clear();
+        self.metric_names.begin();
         if keyed {
             self.state.begin_batch(&batch.keys, &mut self.key_rows, &mut self.first_rows);
         } else {
@@ -129,6 +139,13 @@ impl Call {
     #[must_use]
     pub fn key(&self, key_row: u32) -> &[u8] {
         self.first_rows.get(key_row as usize).and_then(|&row| self.batch.keys.get(row)).unwrap_or_default()
+    }
+
+    /// Adds what a call that succeeded has measured to what its epoch has.
+    pub fn apply_metrics(&mut self, measured: &mut Measured) {
+        if !self.staged.metrics.is_empty() {
+            self.metric_names.apply(&self.rules.metrics, &self.staged.metrics, measured);
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+//! Plans for tests, and the nodes they are made of.
+
 use millstream_model::descriptor::{Descriptor, InputDescriptor, TimerClock, TimerDescriptor};
 use millstream_model::ids::{OperatorIndex, SinkIndex};
 use millstream_model::plan::{NullKeyPolicy, OperatorNode, Plan, SinkNode, SourceNode, Target};
@@ -54,7 +56,6 @@ pub fn plan(sources: Vec<SourceNode>, operators: Vec<OperatorNode>, workers: u32
         commit: Default::default(),
         checkpoint_interval_ms: None,
         state_memory_bytes: 1 << 20,
-        align_ms: None,
     }
 }
 

@@ -2,11 +2,11 @@ use super::board::{PartitionStatus, RunPhase};
 use super::{Control, RunEnd, RunError};
 use crate::commit::{Committer, EpochEnd, EpochLost, cut};
 use crate::ports::{CheckpointDone, CheckpointError, CheckpointKind, Checkpoints};
-use crate::worker::{Command, Part, Report, Shared, WorkerError};
+use crate::worker::{Command, Lineup, Part, Report, Shared, WorkerError};
 use millstream_model::commit::CommitRecord;
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError};
@@ -25,6 +25,8 @@ const SPARE_MAX: usize = 64;
 /// in the next; of that nothing is written before the one before is decided.
 pub(super) struct Coordinator {
     pub(super) shared: Arc<Shared>,
+    /// What the open epoch runs.
+    pub(super) lineup: Arc<Lineup>,
     pub(super) committer: Committer,
     commands: Vec<Sender<Command>>,
     pub(super) reports: Receiver<Report>,
@@ -67,16 +69,17 @@ impl OpenEpoch {
 
 impl Coordinator {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        (shared, lineup): (Arc<Shared>, Arc<Lineup>),
         committer: Committer,
         commands: Vec<Sender<Command>>,
         reports: Receiver<Report>,
         checkpoints: Box<dyn Checkpoints>,
     ) -> Self {
         let now_ms = shared.clock.monotonic_ms();
-        let epoch = OpenEpoch::new(commands.len(), shared.plan.sinks.len(), now_ms);
+        let epoch = OpenEpoch::new(commands.len(), lineup.plan.sinks.len(), now_ms);
         Self {
             shared,
+            lineup,
             committer,
             commands,
             reports,
@@ -126,7 +129,7 @@ impl Coordinator {
 
     fn wait_ms(&self) -> u64 {
         let age_ms = self.shared.clock.monotonic_ms().saturating_sub(self.epoch.opened_ms);
-        self.shared.plan.commit.interval_ms.saturating_sub(age_ms).clamp(1, WAIT_MS_MAX)
+        self.lineup.plan.commit.interval_ms.saturating_sub(age_ms).clamp(1, WAIT_MS_MAX)
     }
 
     fn cut_if_due(&mut self, control: &Control) {
@@ -134,7 +137,7 @@ impl Coordinator {
             return;
         }
         self.savepoints.append(&mut control.take_savepoints());
-        let plan = &self.shared.plan;
+        let plan = &self.lineup.plan;
         let now_ms = self.shared.clock.monotonic_ms();
         let dirty_bytes = self.shared.dirty_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
         let open = cut::OpenEpoch {
@@ -208,11 +211,11 @@ impl Coordinator {
         self.show_progress(&parts);
         let mut end = EpochEnd {
             positions: Vec::new(),
-            operators: super::commits::operators(&self.shared.plan, &parts)?,
+            operators: super::commits::operators(&self.lineup.plan, &parts)?,
             changes: Vec::new(),
             gaps: Vec::new(),
             finished,
-            older_versions: BTreeMap::new(),
+            older_versions: self.lineup.older_versions.clone(),
             force: self.epoch.is_last || !self.savepoints.is_empty(),
         };
         for part in parts {
@@ -258,7 +261,7 @@ impl Coordinator {
         let is_last = self.epoch.is_last;
         self.tell_all(&Command::Applied(record));
         let opened_ms = self.epoch.cut_ms.unwrap_or(now_ms);
-        self.epoch = OpenEpoch::new(self.workers(), self.shared.plan.sinks.len(), opened_ms);
+        self.epoch = OpenEpoch::new(self.workers(), self.lineup.plan.sinks.len(), opened_ms);
         if finished {
             return Ok(Some(RunEnd::Finished));
         }
@@ -279,7 +282,7 @@ impl Coordinator {
     }
 
     fn show_progress(&self, parts: &[Part]) {
-        let plan = &self.shared.plan;
+        let plan = &self.lineup.plan;
         let progress = parts.iter().flat_map(|part| &part.progress);
         let mut positions: Vec<PartitionStatus> = progress
             .map(|(source, progress)| PartitionStatus {
@@ -297,7 +300,7 @@ impl Coordinator {
     fn checkpoint(&mut self, is_new: bool, now_ms: u64) {
         let savepoints = std::mem::take(&mut self.savepoints);
         let Some(record) = self.committer.applied() else {
-            refuse(savepoints, &self.shared.plan.id, "nothing has been committed yet");
+            refuse(savepoints, &self.lineup.plan.id, "nothing has been committed yet");
             return;
         };
         if !savepoints.is_empty() {
@@ -309,7 +312,7 @@ impl Coordinator {
             self.checkpoints.take(record, CheckpointKind::Savepoint, done);
             return;
         }
-        let interval_ms = self.shared.plan.checkpoint_interval_ms;
+        let interval_ms = self.lineup.plan.checkpoint_interval_ms;
         if is_new && interval_ms.is_some_and(|interval_ms| now_ms.saturating_sub(self.checkpointed_ms) >= interval_ms) {
             self.checkpointed_ms = now_ms;
             let done: CheckpointDone = Box::new(|taken| match taken {
@@ -324,7 +327,7 @@ impl Coordinator {
     pub(super) fn refuse_savepoints(&mut self, control: &Control) {
         let mut waiting = std::mem::take(&mut self.savepoints);
         waiting.append(&mut control.take_savepoints());
-        refuse(waiting, &self.shared.plan.id, "the run ended before the next commit");
+        refuse(waiting, &self.lineup.plan.id, "the run ended before the next commit");
     }
 }
 

@@ -18,6 +18,7 @@ use board::RunPhase;
 use coordinator::Coordinator;
 use millstream_model::plan::Plan;
 use std::sync::Arc;
+use wiring::PartsMaker;
 
 /// The outside world of a run.
 pub struct RunPorts {
@@ -79,16 +80,29 @@ pub fn run(
     settings: CommitterSettings,
     control: &Control,
 ) -> Result<RunEnd, RunError> {
-    let state = Arc::clone(&ports.commit.state);
+    let end = run_until_the_end(&plan, ports, identity, settings, control);
+    control.end();
+    control.board().update(|status| status.phase = RunPhase::Ended);
+    end
+}
+
+fn run_until_the_end(
+    plan: &Arc<Plan>,
+    ports: RunPorts,
+    identity: Identity,
+    settings: CommitterSettings,
+    control: &Control,
+) -> Result<RunEnd, RunError> {
+    let store = Arc::clone(&ports.commit.state);
     let (committer, started) = Committer::start(ports.commit, identity, settings)?;
     if started.finished {
-        control.board().update(|status| status.phase = RunPhase::Ended);
         return Ok(RunEnd::AlreadyFinished);
     }
-    let limits = wiring::Doors { event_times: ports.event_times, sink_record_bytes_max: ports.sink_record_bytes_max };
-    let shared = wiring::share(&plan, control.board(), &ports.clock, limits);
-    let factories = wiring::Factories { operators: &ports.operators, state: &state, catalog: &started.catalog };
-    let workers = wiring::make_workers(&shared, factories, ports.sources, committer.applied())?;
+    let doors = wiring::Doors { event_times: ports.event_times, sink_record_bytes_max: ports.sink_record_bytes_max };
+    let shared = wiring::share(plan, control, &ports.clock, doors);
+    let maker = PartsMaker { shared: Arc::clone(&shared), store };
+    let lineup = Arc::new(maker.first(plan, &ports.operators, &started.catalog, committer.applied()));
+    let workers = wiring::make_workers(&shared, &lineup, ports.sources, committer.applied())?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();
     for (at, (worker, command)) in workers.workers.into_iter().enumerate() {
@@ -96,7 +110,7 @@ pub fn run(
         let thread = std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || worker.run());
         threads.push(thread.map_err(RunError::Thread)?);
     }
-    let mut coordinator = Coordinator::new(shared, committer, commands, workers.reports, ports.checkpoints);
+    let mut coordinator = Coordinator::new((shared, lineup), committer, commands, workers.reports, ports.checkpoints);
     let end = coordinator.coordinate(control);
     coordinator.tell_all(&Command::Stop);
     coordinator.refuse_savepoints(control);
@@ -104,6 +118,5 @@ pub fn run(
         // A panic was caught and reported by the worker itself.
         let _ = thread.join();
     }
-    control.board().update(|status| status.phase = RunPhase::Ended);
     end
 }

@@ -36,7 +36,7 @@ fn roll_back(coordinator: &mut Coordinator, record: Option<CommitRecord>) -> Res
     shared.output_bytes.store(0, Ordering::Relaxed);
     shared.board.update(|status| status.rollbacks += 1);
     let now_ms = shared.clock.monotonic_ms();
-    coordinator.epoch = OpenEpoch::new(coordinator.workers(), shared.plan.sinks.len(), now_ms);
+    coordinator.epoch = OpenEpoch::new(coordinator.workers(), coordinator.lineup.plan.sinks.len(), now_ms);
     Ok(())
 }
 

@@ -1,3 +1,5 @@
+//! Where a run is in event time, for people.
+
 use crate::time::{EdgeTime, Slowest};
 use millstream_model::plan::{Plan, Target};
 use serde::Serialize;

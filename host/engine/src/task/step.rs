@@ -54,6 +54,15 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_halves_as_a_trap_does_and_its_text_is_the_reason() {
+        let panic =
+            || CallError::Panic { text: "index out of bounds".to_owned(), backtrace: Some("   0: f".to_owned()) };
+        assert_eq!(next_step(panic(), 8, 1, 3), Step::Split { at: 4, timed_out: false });
+        let reason = "panicked: index out of bounds\n   0: f".to_owned();
+        assert_eq!(next_step(panic(), 1, 1, 3), Step::Refuse(vec![(0, reason)]));
+    }
+
+    #[test]
     fn a_trap_halves_until_the_record_is_alone() {
         let mut rows = 4_096;
         let mut halvings = 0;

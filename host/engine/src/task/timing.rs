@@ -85,6 +85,7 @@ impl Task {
             self.timers.apply(&call.staged.timers, |key_row| call.key(key_row));
         }
         call.apply_state();
+        call.apply_metrics(&mut self.measured);
         Ok(())
     }
 
@@ -95,9 +96,9 @@ impl Task {
 
     /// Counts timers that fire and set another one that is due at once: one that does so for ever is a trap.
     fn check_rounds(&mut self, firing: &Firing, call: &Call) -> Result<(), CallError> {
-        let max = self.node.limits.timer_rounds_max;
+        let max = self.parts.node.limits.timer_rounds_max;
         for op in &call.staged.timers {
-            let clock = self.node.descriptor.timers.get(op.timer as usize).map(|timer| timer.clock);
+            let clock = self.parts.node.descriptor.timers.get(op.timer as usize).map(|timer| timer.clock);
             let until_ms = match clock {
                 Some(TimerClock::Event) => call.mark.watermark_ms,
                 _ => Some(call.mark.now_ms),

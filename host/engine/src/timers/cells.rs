@@ -5,8 +5,7 @@ use crate::ports::StateBackend;
 use millstream_model::cell::{self, CellSpace};
 use millstream_model::commit::CatalogEntry;
 use millstream_model::descriptor::TimerDescriptor;
-use millstream_model::key_group::KeyGroup;
-use std::ops::Range;
+use millstream_model::key_group::{KEY_GROUPS, KeyGroup};
 
 /// Version of the values of both cells.
 const VERSION: u32 = 1;
@@ -48,11 +47,6 @@ pub(super) fn time_of(ordered: &[u8]) -> i64 {
 
 pub(super) fn name_of(ordered: &[u8]) -> &[u8] {
     ordered.get(TIME_BYTES..).unwrap_or_default()
-}
-
-/// The first bytes, in order, that are behind everything of this time; none if nothing can be.
-pub(super) fn behind(time_ms: i64) -> Option<Box<[u8]>> {
-    time_ms.checked_add(1).map(|next_ms| order(next_ms).into())
 }
 
 /// Where the cells of a key group lie.
@@ -110,17 +104,20 @@ pub(super) fn read_time(value: &[u8]) -> Result<i64, Fault> {
     .ok_or_else(|| Fault::Host("the cell of a timer holds no time: the store is damaged".to_owned()))
 }
 
-/// Refuses to go on without a timer that still has entries: they would never fire.
-pub(super) fn check_vanished(
+/// Refuses to go on without a timer that still has entries: they would never fire. `entry` is what the catalog has of the operator that declares
+/// these timers now.
+///
+/// # Errors
+/// The timer and what to do; or why the store cannot be read.
+pub fn check_vanished(
     declared: &[TimerDescriptor],
     entry: &CatalogEntry,
-    owned: &Range<u8>,
     backend: &dyn StateBackend,
 ) -> Result<(), String> {
     let known: Vec<String> = declared.iter().map(TimerDescriptor::cells_name).collect();
     let is_timer = |name: &str| name.starts_with(TimerDescriptor::CELLS_PREFIX);
     for (name, number) in entry.states.iter().filter(|(name, _)| is_timer(name) && !known.contains(name)) {
-        for group in owned.clone().map(KeyGroup) {
+        for group in (0..KEY_GROUPS).map(|group| KeyGroup(group as u8)) {
             let prefix = [&entry.number.to_be_bytes()[..], &[group.0, *number]].concat();
             let mut is_pending = false;
             let looked = backend.scan(&prefix, None, &mut |_, _| {
@@ -154,10 +151,8 @@ mod tests {
             let bytes = |(time, number, id, key): &(i64, u8, u64, String)| ordered(*time, &name(*number, *id, key.as_bytes()));
             prop_assert_eq!(bytes(&a).cmp(&bytes(&b)), a.cmp(&b));
             prop_assert_eq!(time_of(&bytes(&a)), a.0);
-            prop_assert_eq!(parts(name_of(&bytes(&a))), Some((a.1, a.2, a.3.as_bytes())));
-            if let Some(behind) = behind(a.0) {
-                prop_assert_eq!(bytes(&b) < behind, b.0 <= a.0);
-            }
+            let bytes = bytes(&a);
+            prop_assert_eq!(parts(name_of(&bytes)), Some((a.1, a.2, a.3.as_bytes())));
         }
 
         #[test]

@@ -13,6 +13,7 @@ mod known;
 
 use crate::call::{Fault, Mark, TimerOp};
 use crate::ports::{ChangeSet, StateBackend};
+pub use cells::check_vanished;
 use cells::Place;
 use group::Group;
 use known::Known;
@@ -37,10 +38,38 @@ pub struct Due {
 }
 
 /// A timer and where its cells lie.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct TimerColumn {
     clock: TimerClock,
     number: u8,
+}
+
+/// The timers of an operator, in the order of the descriptor, and where their cells lie.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TimerColumns {
+    operator: u16,
+    timers: Vec<TimerColumn>,
+    /// By clock: the number of the index.
+    indexes: [u8; 2],
+}
+
+impl TimerColumns {
+    /// The numbers of declared timers, as the catalog has them.
+    #[must_use]
+    pub fn new(declared: &[TimerDescriptor], entry: Option<&CatalogEntry>) -> Self {
+        let Some(entry) = entry else { return Self::default() };
+        let number = |name: &str| entry.states.get(name).copied();
+        let column = |timer: &TimerDescriptor| Some(TimerColumn { clock: timer.clock, number: number(&timer.cells_name())? });
+        Self {
+            operator: entry.number,
+            timers: declared.iter().filter_map(column).collect(),
+            indexes: TimerClock::ALL.map(|clock| number(clock.index_name()).unwrap_or_default()),
+        }
+    }
+
+    fn has(&self, clock: TimerClock) -> bool {
+        self.timers.iter().any(|timer| timer.clock == clock)
+    }
 }
 
 /// See the module.
@@ -67,46 +96,25 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// The timers of an operator, with their numbers of the catalog, for the worker that owns these key groups.
-    ///
-    /// # Errors
-    /// When the operator no longer declares a timer that has pending entries.
-    pub fn new(
-        declared: &[TimerDescriptor],
-        entry: Option<&CatalogEntry>,
-        owned: Range<u8>,
-        backend: Arc<dyn StateBackend>,
-    ) -> Result<Self, String> {
-        let Some(entry) = entry else { return Ok(Self::default()) };
-        cells::check_vanished(declared, entry, &owned, backend.as_ref())?;
-        let number = |name: &str| entry.states.get(name).copied();
-        let column = |timer: &TimerDescriptor| {
-            let number = number(&timer.cells_name())?;
-            Some(TimerColumn { clock: timer.clock, number })
-        };
-        let columns: Vec<_> = declared.iter().filter_map(column).collect();
-        if columns.is_empty() {
-            return Ok(Self::default());
+    /// Timers with their numbers of the catalog, for the worker that owns these key groups.
+    #[must_use]
+    pub fn new(columns: &TimerColumns, owned: Range<u8>, backend: Arc<dyn StateBackend>) -> Self {
+        if columns.timers.is_empty() {
+            return Self::default();
         }
         let count = owned.len();
-        let mut timers = Self {
-            operator: entry.number,
-            columns,
-            indexes: TimerClock::ALL.map(|clock| number(clock.index_name()).unwrap_or_default()),
+        let groups = |clock: TimerClock| if columns.has(clock) { count } else { 0 };
+        Self {
+            operator: columns.operator,
+            columns: columns.timers.clone(),
+            indexes: columns.indexes,
             backend: Some(backend),
             owned,
-            groups: [0, 1].map(|_| (0..count).map(|_| Group::default()).collect()),
-            first_ms: [vec![i64::MIN; count], vec![i64::MIN; count]],
+            groups: TimerClock::ALL.map(|clock| (0..groups(clock)).map(|_| Group::default()).collect()),
+            first_ms: TimerClock::ALL.map(|clock| vec![i64::MIN; groups(clock)]),
             epoch: 1,
             ..Self::default()
-        };
-        for clock in TimerClock::ALL {
-            if !declared.iter().any(|timer| timer.clock == clock) {
-                timers.groups[clock as usize].clear();
-                timers.first_ms[clock as usize].clear();
-            }
         }
-        Ok(timers)
     }
 
     /// The key groups of a worker among `workers`.

@@ -41,7 +41,7 @@ struct World {
 
 fn make(state: &Arc<dyn StateBackend>) -> Timers {
     let catalog = catalog(&declared());
-    Timers::new(&declared(), catalog.operators.get(OPERATOR), 0..128, Arc::clone(state)).unwrap()
+    Timers::new(&TimerColumns::new(&declared(), catalog.operators.get(OPERATOR)), 0..128, Arc::clone(state))
 }
 
 impl World {
@@ -267,8 +267,8 @@ fn workers_share_the_key_groups_and_fire_their_own() {
     let mut fired = 0;
     for worker in 0..3 {
         let owned = Timers::owned_by(worker, 3);
-        let entry = catalog.operators.get(OPERATOR);
-        let mut timers = Timers::new(&declared(), entry, owned.clone(), Arc::clone(&world.state)).unwrap();
+        let columns = TimerColumns::new(&declared(), catalog.operators.get(OPERATOR));
+        let mut timers = Timers::new(&columns, owned.clone(), Arc::clone(&world.state));
         let due = timers.due(mark, 1_000).unwrap();
         assert!(due.iter().all(|due| owned.contains(&key_group(&due.key).0)));
         fired += due.len();
@@ -284,7 +284,7 @@ fn a_timer_that_is_pending_must_stay_declared_with_its_clock() {
     world.commit(0);
     let mut catalog = catalog(&declared());
     let open = |catalog: &Catalog, timers: &[TimerDescriptor]| {
-        Timers::new(timers, catalog.operators.get(OPERATOR), 0..128, Arc::clone(&world.state)).map(drop)
+        check_vanished(timers, catalog.operators.get(OPERATOR).unwrap(), world.state.as_ref())
     };
     let without = |name: &str| declared().into_iter().filter(|timer| timer.name != name).collect::<Vec<_>>();
     assert!(open(&catalog, &without("a")).is_ok(), "nothing of it is pending");

@@ -48,15 +48,15 @@ impl Worker {
             && now_ms.saturating_sub(self.committed_told_ms) >= COMMITTED_TOLD_EVERY_MS
         {
             self.committed_told_ms = now_ms;
-            self.intake.committed(&self.shared.plan, &record.positions);
+            self.intake.committed(&self.plan, &record.positions);
         }
     }
 
     /// Each stateful task's share of the memory for state.
     pub(super) fn task_memory_bytes(&self) -> usize {
-        let stateful = self.shared.plan.operators.iter().filter(|node| node.descriptor.is_keyed()).count();
+        let stateful = self.plan.operators.iter().filter(|node| node.descriptor.is_keyed()).count();
         let shares = (stateful * self.exchange.workers()).max(1) as u64;
-        usize::try_from(self.shared.plan.state_memory_bytes / shares).unwrap_or(usize::MAX)
+        usize::try_from(self.plan.state_memory_bytes / shares).unwrap_or(usize::MAX)
     }
 
     /// Drops everything since a commit.
@@ -67,7 +67,7 @@ impl Worker {
         for task in &mut self.tasks {
             task.reset()?;
         }
-        self.intake.seek(&self.shared.plan, record.map_or(&[], |record| &record.positions))?;
+        self.intake.seek(&self.plan, record.map_or(&[], |record| &record.positions))?;
         self.restore_time(record);
         Ok(())
     }

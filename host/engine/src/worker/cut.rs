@@ -50,7 +50,7 @@ impl Worker {
         if !self.cut.is_open {
             return;
         }
-        let last_stage = self.shared.plan.operators.iter().map(|node| node.stage).max().unwrap_or(0);
+        let last_stage = self.plan.operators.iter().map(|node| node.stage).max().unwrap_or(0);
         while self.cut.stage <= last_stage {
             if !self.exchange.is_aligned(self.cut.stage) {
                 return;
@@ -67,7 +67,7 @@ impl Worker {
         }
         let mut part = Part {
             worker: self.exchange.worker(),
-            positions: self.intake.positions(&self.shared.plan, |at, partition| self.marks.seen(at, partition)),
+            positions: self.intake.positions(&self.plan, |at, partition| self.marks.seen(at, partition)),
             progress: self.intake.progress(),
             watermarks_ms: self.marks.watermarks(),
             gaps: self.intake.take_gaps(),

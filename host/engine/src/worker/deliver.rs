@@ -34,8 +34,8 @@ impl Worker {
 
     /// Hands records to an operator: the rows of a keyed one to the owners of their keys.
     fn hand_over(&mut self, operator: OperatorIndex, input: u32, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operator(operator) else { return Ok(()) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operator(operator) else { return Ok(()) };
         if !node.keyed || self.exchange.workers() == 1 {
             return self.run_operator(operator.at(), input, batch);
         }
@@ -73,8 +73,8 @@ impl Worker {
 
     /// Takes what a call emitted to where its outputs lead.
     pub(super) fn route(&mut self, at: usize, call: &Call) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operators.get(at) else { return Ok(()) };
         let mut records = 0;
         for output in call.staged.outputs() {
             records += output.parents.len() as u64;
@@ -86,7 +86,7 @@ impl Worker {
                 self.flush_full(sink.at());
             }
         }
-        if let Some(counters) = shared.board.operators.get(at) {
+        if let Some(counters) = self.shared.board.operators.get(at) {
             counters.records_out.add(records);
         }
         for (port, targets) in (0u32..).zip(&node.outputs) {

@@ -285,11 +285,11 @@ impl Worker {
             return Ok(());
         }
         let Some(piece) = self.intake.take_piece() else { return Ok(()) };
-        let shared = Arc::clone(&self.shared);
+        let plan = Arc::clone(&self.plan);
         self.now_ms = piece.now_ms;
         self.touched = false;
         if !piece.batch.is_empty() {
-            for target in shared.plan.sources.get(piece.source).map_or(&[][..], |node| &node.targets) {
+            for target in plan.sources.get(piece.source).map_or(&[][..], |node| &node.targets) {
                 self.deliver(*target, &piece.batch)?;
                 if std::mem::take(&mut self.retreat) {
                     // It had no effect, and comes again in smaller pieces.
@@ -302,7 +302,9 @@ impl Worker {
     }
 
     fn poll(&mut self) -> Result<(), WorkerError> {
-        let Some(source) = self.intake.next_turn() else { return Ok(()) };
+        self.align_sources();
+        // All that have not ended are ahead of another worker's.
+        let Some(source) = self.intake.next_turn() else { return self.wait() };
         let had_ended = self.intake.has_ended();
         let mut batch = self.intake.poll(source)?;
         self.make_known(source);

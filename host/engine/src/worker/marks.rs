@@ -6,11 +6,11 @@ use crate::exchange::{Load, Parcel};
 use crate::time::{EdgeTime, Inputs, PartitionTimes, Route, Routes};
 use millstream_model::commit::CommitRecord;
 use millstream_model::descriptor::{Descriptor, TimerClock};
-use millstream_model::ids::{PartitionIndex, SourceIndex};
+use millstream_model::ids::PartitionIndex;
 use millstream_model::plan::{Plan, SourceNode};
 use millstream_model::record::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// What a worker knows of time.
 pub(super) struct Marks {
@@ -47,8 +47,7 @@ impl Marks {
     }
 
     /// Begins anew behind a commit.
-    fn begin(&mut self, shared: &Shared, workers: usize, record: Option<&CommitRecord>) {
-        let plan = &shared.plan;
+    fn begin(&mut self, plan: &Plan, shared: &Shared, workers: usize, record: Option<&CommitRecord>) {
         let needs_times = |at: usize, node: &SourceNode| {
             !self.routes.of_source(at).is_empty()
                 || node.time.max_future_ms.is_some()
@@ -96,11 +95,11 @@ fn has_wall_clock_timers(descriptor: &Descriptor) -> bool {
 impl Worker {
     /// Begins anew behind a commit; the sources are where it says.
     pub(super) fn restore_time(&mut self, record: Option<&CommitRecord>) {
-        let shared = Arc::clone(&self.shared);
-        self.marks.begin(&shared, self.exchange.workers(), record);
+        let (plan, shared) = (Arc::clone(&self.plan), Arc::clone(&self.shared));
+        self.marks.begin(&plan, &shared, self.exchange.workers(), record);
         let positions = record.map_or(&[][..], |record| &record.positions);
         let monotonic_ms = shared.clock.monotonic_ms();
-        for (at, node) in shared.plan.sources.iter().enumerate() {
+        for (at, node) in plan.sources.iter().enumerate() {
             let own: Vec<_> = positions.iter().filter(|position| position.source == node.id).cloned().collect();
             if let (Some(times), Some(source)) = (self.marks.times(at), self.intake.source(at)) {
                 times.restore(&own, source.progress(), monotonic_ms);
@@ -193,7 +192,7 @@ impl Worker {
                 }
             }
         }
-        let max_future_ms = shared.plan.sources.get(at).and_then(|node| node.time.max_future_ms);
+        let max_future_ms = self.plan.sources.get(at).and_then(|node| node.time.max_future_ms);
         if let Some(max_future_ms) = max_future_ms {
             refuse_future(batch, now_ms, max_future_ms, &mut refused);
         }
@@ -238,8 +237,8 @@ impl Worker {
         if !is_news && !self.marks.ticks.get(at).copied().unwrap_or(false) {
             return;
         }
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operators.get(at) else { return };
         let own = self.exchange.worker();
         if node.keyed {
             for worker in (0..self.exchange.workers()).filter(|worker| *worker != own) {
@@ -282,12 +281,11 @@ impl Worker {
 
     /// Has sources that are too far ahead of the slowest one wait.
     pub(super) fn align_sources(&mut self) {
-        let Some(align_ms) = self.shared.plan.align_ms else { return };
-        let shared = Arc::clone(&self.shared);
-        let slowest_ms = shared.board.times.slowest_ms();
-        for (at, source) in self.marks.sources.iter().enumerate() {
-            let own_ms = source.said.and_then(|(time, _)| time.watermark_ms);
-            let is_ahead = own_ms.zip(slowest_ms).is_some_and(|(own_ms, slowest_ms)| {
+        for (at, node) in self.plan.sources.iter().enumerate() {
+            let Some(align_ms) = node.time.align_ms else { continue };
+            let said = self.marks.sources.get(at).and_then(|source| source.said);
+            let own_ms = said.and_then(|(time, _)| time.watermark_ms);
+            let is_ahead = own_ms.zip(self.shared.board.times.slowest_ms()).is_some_and(|(own_ms, slowest_ms)| {
                 own_ms.saturating_sub(slowest_ms) > i64::try_from(align_ms).unwrap_or(i64::MAX)
             });
             self.intake.set_ahead(at, is_ahead);
@@ -297,8 +295,8 @@ impl Worker {
     /// Partitions are made known before the first record of theirs can be refused somewhere.
     pub(super) fn make_known(&mut self, source: usize) {
         for progress in self.intake.take_unknown(source) {
-            let mut known = self.shared.partitions.write().unwrap_or_else(PoisonError::into_inner);
-            known.insert(progress.index, (SourceIndex(source as u16), progress.partition));
+            let id = self.plan.sources.get(source).map(|node| node.id.as_str()).unwrap_or_default();
+            self.shared.places.insert(progress.index, id, progress.partition);
         }
     }
 }

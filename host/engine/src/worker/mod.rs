@@ -4,30 +4,31 @@ mod commands;
 mod cut;
 mod deliver;
 mod intake;
+mod lineup;
 mod marks;
 mod protocol;
 mod refuse;
 mod search;
 mod timers;
 
+pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
 
 use crate::exchange::{Exchange, Load};
+use crate::places::Places;
 use crate::ports::{Clock, EventTime, Source};
 use crate::run::board::Board;
 use crate::task::{Task, Verdicts};
-use cut::Cut;
 use crate::time::Route;
+use cut::Cut;
 use intake::Intake;
 use marks::Marks;
 use millstream_model::commit::CommitRecord;
-use millstream_model::ids::{PartitionIndex, SourceIndex};
 use millstream_model::plan::Plan;
 use millstream_model::record::RecordBatch;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a worker waits for commands or parcels when there is nothing to do.
@@ -38,10 +39,10 @@ const PARCEL_WAIT: Duration = Duration::ZERO;
 
 /// What all workers and the committer share.
 pub struct Shared {
-    /// The pipeline.
-    pub plan: Arc<Plan>,
     /// Counters.
     pub board: Arc<Board>,
+    /// Whether nothing is to be read from the sources.
+    pub paused: Arc<AtomicBool>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// By source: where its event time is found, if that is not its own timestamp.
@@ -54,13 +55,14 @@ pub struct Shared {
     pub dirty_bytes: Vec<AtomicU64>,
     /// Emptied batches for outputs.
     pub spare: Mutex<Vec<RecordBatch>>,
-    /// Source and number of each partition, by its position among all.
-    pub partitions: RwLock<BTreeMap<PartitionIndex, (SourceIndex, i32)>>,
+    /// What the origins of records stand for.
+    pub places: Arc<Places>,
 }
 
 /// See the module.
 pub struct Worker {
     shared: Arc<Shared>,
+    plan: Arc<Plan>,
     intake: Intake,
     tasks: Vec<Task>,
     exchange: Exchange,
@@ -92,6 +94,8 @@ pub struct Worker {
 pub struct WorkerParts {
     /// What it shares with others.
     pub shared: Arc<Shared>,
+    /// The pipeline.
+    pub plan: Arc<Plan>,
     /// Its part of every source, in the order of the plan, where the newest commit says.
     pub sources: Vec<Box<dyn Source>>,
     /// The newest commit.
@@ -110,9 +114,9 @@ impl Worker {
     /// Puts a worker together.
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
-        let sinks = parts.shared.plan.sinks.len();
+        let sinks = parts.plan.sinks.len();
         let mut worker = Self {
-            intake: Intake::new(parts.sources, parts.shared.plan.batch),
+            intake: Intake::new(parts.sources, parts.plan.batch),
             cut: Cut::new(parts.tasks.len()),
             split: vec![Vec::new(); parts.exchange.workers()],
             tasks: parts.tasks,
@@ -122,13 +126,14 @@ impl Worker {
             between: Vec::new(),
             commands: parts.commands,
             reports: parts.reports,
-            marks: Marks::new(&parts.shared.plan),
+            marks: Marks::new(&parts.plan),
             now_ms: i64::MIN,
             ahead: None,
             is_held: false,
             touched: false,
             retreat: false,
             committed_told_ms: 0,
+            plan: parts.plan,
             shared: parts.shared,
         };
         worker.restore_time(parts.committed.as_ref());
@@ -163,7 +168,7 @@ impl Worker {
             self.advance_cut();
             if fires {
                 self.fire()?;
-            } else if !self.is_firing() && !self.intake.has_ended() && self.may_go_on() {
+            } else if self.may_read() {
                 self.read()?;
             } else {
                 self.wait()?;
@@ -171,12 +176,20 @@ impl Worker {
         }
     }
 
-    /// Whether to begin anything new, timers or records of the sources: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
+    /// Whether to take records from the sources.
+    fn may_read(&self) -> bool {
+        self.may_go_on()
+            && !self.is_firing()
+            && !self.intake.has_ended()
+            && !self.shared.paused.load(Ordering::Relaxed)
+    }
+
+    /// Whether to begin anything, be it with records or with timers: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
     fn may_go_on(&self) -> bool {
         let output_bytes = self.shared.output_bytes.load(Ordering::Relaxed);
         !self.cut.is_open()
             && !self.cut.was_last()
-            && output_bytes < self.shared.plan.commit.output_bytes_max
+            && output_bytes < self.plan.commit.output_bytes_max
             && self.exchange.has_room()
     }
 

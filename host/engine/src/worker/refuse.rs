@@ -1,18 +1,18 @@
 use super::search::Portion;
 use super::{Worker, WorkerError};
+use crate::places::Place;
 use crate::task::{DeadLetter, Firing, Provenance, admit_keys};
 use crate::timers::Due;
 use millstream_model::ids::SinkIndex;
 use millstream_model::plan::ErrorPolicy;
 use millstream_model::record::{Origin, RecordBatch};
-use std::borrow::Cow;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 impl Worker {
     /// Takes out of a batch what may not enter the operator: records without a key or with one that is too long, and those it has failed on before.
     pub(super) fn admit(&mut self, at: usize, whole: Portion) -> Result<Portion, WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(whole) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operators.get(at) else { return Ok(whole) };
         let door = admit_keys(node, &whole.batch);
         if door.is_none() && self.verdicts.is_empty() {
             return Ok(whole);
@@ -23,7 +23,7 @@ impl Worker {
         for &row in &door.dropped {
             keep_out(row);
         }
-        let known = self.verdicts.known(at as u16, &whole.batch);
+        let known = self.verdicts.known((at as u16, node.digest), &whole.batch);
         let refused = door.refused.iter().map(|refused| (refused.row, &refused.reason));
         let refused: Vec<_> = refused.chain(known.iter().map(|known| (known.row, &known.reason))).collect();
         for (row, reason) in refused {
@@ -31,7 +31,7 @@ impl Worker {
                 self.refuse(at, &whole.batch, row, reason)?;
             }
         }
-        if let Some(counters) = shared.board.operators.get(at) {
+        if let Some(counters) = self.shared.board.operators.get(at) {
             counters.dropped.add(door.dropped.len() as u64);
         }
         let whole = match door.replaced {
@@ -67,21 +67,21 @@ impl Worker {
         reason: &str,
         due: Option<&Due>,
     ) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
+        let (plan, shared) = (Arc::clone(&self.plan), Arc::clone(&self.shared));
+        let Some(node) = plan.operators.get(at) else { return Ok(()) };
         let counters = shared.board.operators.get(at);
         if let Some(counters) = counters {
             counters.refused.add(1);
         }
         self.touched = true;
-        match (node.on_error, shared.plan.dead_letters) {
+        match (node.on_error, plan.dead_letters) {
             (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, reason.to_owned())),
             (ErrorPolicy::DeadLetter, Some(sink)) => {
                 let timer = due.and_then(|due| {
                     let name = node.descriptor.timers.get(due.timer as usize)?.name.as_str();
                     Some((name, due.id, due.time_ms))
                 });
-                let (source, partition, offset) = self.place(batch, row);
+                let Place { source, partition, offset } = self.place(batch, row);
                 let operator = Some((node.id.as_str(), node.digest));
                 let provenance = Provenance { source: &source, partition, offset, timer, operator };
                 self.write_letter(sink, &DeadLetter { batch, row, reason }, &provenance);
@@ -104,16 +104,17 @@ impl Worker {
         row: u32,
         reason: &str,
     ) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.sources.get(at) else { return Ok(()) };
-        if let Some(counters) = shared.board.sources.get(at) {
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.sources.get(at) else { return Ok(()) };
+        if let Some(counters) = self.shared.board.sources.get(at) {
             counters.refused.add(1);
         }
         self.touched = true;
-        let (source, partition, offset) = self.place(batch, row);
-        match (node.time.on_error, shared.plan.dead_letters) {
+        let Place { source, partition, offset } = self.place(batch, row);
+        match (node.time.on_error, plan.dead_letters) {
             (ErrorPolicy::Stop, _) => {
-                return Err(WorkerError::Refused { source_id: node.id.clone(), partition, offset, reason: reason.to_owned() });
+                let (source_id, reason) = (node.id.clone(), reason.to_owned());
+                return Err(WorkerError::Refused { source_id, partition, offset, reason });
             }
             (ErrorPolicy::DeadLetter, Some(sink)) => {
                 let provenance = Provenance { source: &source, partition, offset, timer: None, operator: None };
@@ -134,29 +135,19 @@ impl Worker {
         self.flush_full(sink.at());
     }
 
-    /// Source id, partition and offset a record comes from.
-    fn place(&self, batch: &RecordBatch, row: u32) -> (Cow<'static, str>, i32, i64) {
-        let origin = batch.origins.get(row as usize).copied().unwrap_or_default();
-        let known = self.shared.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        let place = known.get(&origin.partition).copied();
-        let (source, partition) = match place {
-            Some((source, partition)) => (self.shared.plan.source(source).map(|node| node.id.clone()), partition),
-            None if origin == Origin::TIMER => (Some("timer".to_owned()), -1),
-            None => (None, -1),
-        };
-        (source.map_or(Cow::Borrowed("unknown"), Cow::Owned), partition, origin.offset)
+    fn place(&self, batch: &RecordBatch, row: u32) -> Place {
+        self.shared.places.of(batch.origins.get(row as usize).copied().unwrap_or_default())
     }
 
     /// The error that stops the pipeline on behalf of an operator.
     pub(super) fn stopped(&self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
-        let operator = self.shared.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
-        let (source, partition, offset) = self.place(batch, row);
-        let is_timer = batch.origins.get(row as usize) == Some(&Origin::TIMER);
-        let place = if is_timer {
+        let operator = self.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
+        let place = if batch.origins.get(row as usize) == Some(&Origin::TIMER) {
             let key = String::from_utf8_lossy(batch.keys.get(row).unwrap_or_default()).into_owned();
             let time_ms = batch.timestamps_ms.get(row as usize).copied().unwrap_or_default();
             format!("a timer of key `{key}` set for {time_ms}")
         } else {
+            let Place { source, partition, offset } = self.place(batch, row);
             format!("source `{source}`, partition {partition}, offset {offset}")
         };
         WorkerError::Stopped { operator, place, reason }

@@ -3,7 +3,6 @@ use crate::ports::CallError;
 use crate::task::{Attempt, Step, next_step};
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A part of a batch as it was delivered to an operator.
 pub(super) struct Portion {
@@ -66,9 +65,9 @@ impl Worker {
     fn attempt(&mut self, at: usize, input: u32, portion: &Portion) -> Result<Option<CallError>, WorkerError> {
         let mark = self.mark_of(at);
         let Some(task) = self.tasks.get_mut(at) else { return Ok(None) };
-        let started = Instant::now();
+        let started_ns = self.shared.clock.monotonic_ns();
         let attempt = task.attempt(input, &portion.batch, mark, portion.searching);
-        self.count_call(at, &attempt, started);
+        self.count_call(at, &attempt, started_ns, portion.batch.len());
         let rejections = match attempt {
             Attempt::Applied(rejections) => rejections,
             Attempt::Failed(error) => return Ok(Some(error)),
@@ -81,11 +80,17 @@ impl Worker {
         Ok(None)
     }
 
-    pub(super) fn count_call(&self, at: usize, attempt: &Attempt, started: Instant) {
+    /// Takes note of a call and of what it took.
+    pub(super) fn count_call(&mut self, at: usize, attempt: &Attempt, started_ns: u64, rows: usize) {
+        let elapsed_ns = self.shared.clock.monotonic_ns().saturating_sub(started_ns);
+        let has_failed = matches!(attempt, Attempt::Failed(_));
         if let Some(counters) = self.shared.board.operators.get(at) {
             counters.calls.add(1);
-            counters.busy_ns.add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
-            counters.calls_failed.add(u64::from(matches!(attempt, Attempt::Failed(_))));
+            counters.busy_ns.add(elapsed_ns);
+            counters.calls_failed.add(u64::from(has_failed));
+        }
+        if let Some(task) = self.tasks.get_mut(at).filter(|_| !has_failed) {
+            task.learn(elapsed_ns, rows);
         }
     }
 
@@ -95,11 +100,6 @@ impl Worker {
         let Some(task) = self.tasks.get_mut(at) else { return Ok(()) };
         task.trim(memory_bytes_max);
         let Some(call) = task.take_call() else { return Ok(()) };
-        if let Some(counters) = self.shared.board.operators.get(at)
-            && !call.staged.metrics.is_empty()
-        {
-            counters.measure(&call.staged.metrics);
-        }
         self.route(at, &call)?;
         if let Some(task) = self.tasks.get_mut(at) {
             task.give_back(call);
@@ -116,12 +116,13 @@ impl Worker {
         error: CallError,
         portions: &mut Vec<Portion>,
     ) -> Result<(), WorkerError> {
-        let retries = self.shared.plan.operators.get(at).map_or(0, |node| node.retries);
+        let (retries, digest) =
+            self.plan.operators.get(at).map_or_else(Default::default, |node| (node.retries, node.digest));
         let count = portion.batch.len() as u32;
         match next_step(error, portion.batch.len(), portion.attempts, retries) {
             Step::Refuse(refused) => {
                 for (row, reason) in &refused {
-                    self.verdicts.remember(at as u16, delivered, portion.delivered_row(*row), reason);
+                    self.verdicts.remember((at as u16, digest), delivered, portion.delivered_row(*row), reason);
                     self.refuse(at, &portion.batch, *row, reason)?;
                 }
                 let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);
@@ -129,7 +130,7 @@ impl Worker {
                 portions.push(portion.part(&left, portion.searching));
             }
             Step::Retry { after_ms } => {
-                std::thread::sleep(Duration::from_millis(after_ms));
+                self.shared.clock.pause(after_ms);
                 portions.push(portion);
             }
             Step::Split { at: first, timed_out } => {

@@ -1,19 +1,23 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 use super::*;
 use crate::call::{Call, CallRules, OutputColumns};
-use crate::keyed::KeyedState;
-use crate::timers::Timers;
+use crate::exchange::INBOX_BYTES_MAX;
+use crate::fakes::{FakeState, Life};
 use crate::ports::{
     CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, SourceError, SystemClock,
 };
+use crate::task::TaskParts;
 use millstream_model::commit::PartitionPosition;
 use millstream_model::descriptor::Descriptor;
-use millstream_model::ids::{Digest, OperatorIndex, SinkIndex};
+use millstream_model::ids::{Digest, OperatorIndex, PartitionIndex, SinkIndex};
 use millstream_model::key_group::key_group;
 use millstream_model::limits::{BatchLimits, OperatorLimits};
 use millstream_model::plan::{CommitSettings, ErrorPolicy, OperatorNode, SinkNode, SourceNode, Target};
 use millstream_model::record::Origin;
 use std::sync::mpsc::channel;
+
+mod back_pressure;
+mod policies;
 
 /// A partition of numbered records whose value and key are its offset, in decimal.
 struct Numbers {
@@ -68,7 +72,7 @@ struct Forward(fn(&Call) -> Result<(), CallError>);
 
 impl OperatorFactory for Forward {
     fn descriptor(&self) -> &Descriptor {
-        unimplemented!("not asked for by a worker")
+        panic!("not asked for by a worker")
     }
 
     fn digest(&self) -> Digest {
@@ -133,11 +137,11 @@ fn plan(operators: Vec<OperatorNode>, workers: u32) -> Arc<Plan> {
         commit: CommitSettings::default(),
         checkpoint_interval_ms: None,
         state_memory_bytes: 1 << 20,
-        align_ms: None,
     })
 }
 
 struct Crew {
+    shared: Arc<Shared>,
     commands: Vec<Sender<Command>>,
     reports: Receiver<Report>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -145,30 +149,51 @@ struct Crew {
 
 /// Starts workers with a partition of `records` numbers each.
 fn start(plan: &Arc<Plan>, records: i64, batch_rows: usize, fault: fn(&Call) -> Result<(), CallError>) -> Crew {
+    start_with(plan, (records, batch_rows), INBOX_BYTES_MAX, &(Arc::new(Forward(fault)) as Arc<dyn OperatorFactory>))
+}
+
+fn start_with(
+    plan: &Arc<Plan>,
+    (records, batch_rows): (i64, usize),
+    inbox_bytes_max: usize,
+    factory: &Arc<dyn OperatorFactory>,
+) -> Crew {
     let shared = Arc::new(Shared {
-        plan: Arc::clone(plan),
         board: Arc::new(Board::new(plan)),
+        paused: Arc::default(),
         clock: Arc::new(SystemClock::default()),
         event_times: Vec::new(),
         sink_record_bytes_max: vec![1 << 20; 2],
         output_bytes: AtomicU64::default(),
         dirty_bytes: (0..plan.workers).map(|_| AtomicU64::default()).collect(),
         spare: Mutex::default(),
-        partitions: RwLock::default(),
+        places: Arc::default(),
     });
     let (reporter, reports) = channel();
     let stages = plan.operators.iter().map(|node| node.stage).max().unwrap();
-    let mut crew = Crew { commands: Vec::new(), reports, threads: Vec::new() };
-    for (at, exchange) in Exchange::connect(plan.workers, stages).into_iter().enumerate() {
+    let mut crew = Crew { shared: Arc::clone(&shared), commands: Vec::new(), reports, threads: Vec::new() };
+    for (at, exchange) in Exchange::connect(plan.workers, stages, inbox_bytes_max).into_iter().enumerate() {
         let rules = Arc::new(CallRules {
             ports: vec!["out".to_owned()],
             port_record_bytes_max: vec![usize::MAX],
+            metrics: Arc::clone(&shared.board.operators[0].own),
             ..CallRules::default()
         });
-        let task = |node| Task::new(node, Arc::new(Forward(fault)), Arc::clone(&rules), KeyedState::default(), Timers::default()).unwrap();
+        let parts = |node: &OperatorNode| TaskParts {
+            node: node.clone(),
+            factory: Arc::clone(factory),
+            rules: Arc::clone(&rules),
+            columns: Vec::new(),
+            entry: None,
+            timers: Default::default(),
+            older_versions: Default::default(),
+            store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),
+        };
+        let task = |node| Task::new(&Arc::new(parts(node)), 0..128).unwrap();
         let (commander, commands) = channel();
         let worker = Worker::new(WorkerParts {
             shared: Arc::clone(&shared),
+            plan: Arc::clone(plan),
             sources: vec![Box::new(Numbers::new(at as u32, records, batch_rows))],
             tasks: plan.operators.iter().map(task).collect(),
             committed: None,

@@ -5,7 +5,6 @@ use super::{Worker, WorkerError};
 use crate::call::{Fault, Mark};
 use crate::task::{Attempt, Firing, Step, next_step};
 use millstream_model::record::RecordBatch;
-use std::time::{Duration, Instant};
 
 /// Timers on their way through the calls that they take.
 struct Portion {
@@ -30,7 +29,7 @@ impl Worker {
     pub(super) fn fire(&mut self) -> Result<(), WorkerError> {
         let Some(at) = self.first_firing() else { return Ok(()) };
         let mark = self.timers_mark(at);
-        let rows_max = self.shared.plan.batch.rows_max;
+        let rows_max = self.plan.batch.rows_max;
         let due = self.tasks.get_mut(at).map_or(Ok(Vec::new()), |task| task.due(mark, rows_max));
         let due = due.map_err(|fault| self.timers_unreadable(at, fault))?;
         if due.is_empty() {
@@ -60,7 +59,7 @@ impl Worker {
                 reason
             }
         };
-        let operator = self.shared.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
+        let operator = self.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
         WorkerError::Stopped { operator, place: "its timers".to_owned(), reason }
     }
 
@@ -91,9 +90,9 @@ impl Worker {
         portions: &mut Vec<Portion>,
     ) -> Result<(), WorkerError> {
         let Some(task) = self.tasks.get_mut(at) else { return Ok(()) };
-        let started = Instant::now();
+        let started_ns = self.shared.clock.monotonic_ns();
         let attempt = task.attempt_timers(&portion.firing, mark, portion.searching);
-        self.count_call(at, &attempt, started);
+        self.count_call(at, &attempt, started_ns, portion.firing.due.len());
         let error = match attempt {
             Attempt::Applied(rejections) => {
                 for rejection in &rejections {
@@ -103,7 +102,7 @@ impl Worker {
             }
             Attempt::Failed(error) => error,
         };
-        let retries = self.shared.plan.operators.get(at).map_or(0, |node| node.retries);
+        let retries = self.plan.operators.get(at).map_or(0, |node| node.retries);
         let count = portion.firing.due.len();
         match next_step(error, count, portion.attempts, retries) {
             Step::Refuse(refused) => {
@@ -114,7 +113,7 @@ impl Worker {
                 portions.push(portion.part((0..count).filter(is_left), portion.searching));
             }
             Step::Retry { after_ms } => {
-                std::thread::sleep(Duration::from_millis(after_ms));
+                self.shared.clock.pause(after_ms);
                 portions.push(portion);
             }
             Step::Split { at: first, timed_out } => {

@@ -143,7 +143,6 @@ fn plan(chance: &mut Chance) -> Plan {
         checkpoint_interval_ms: None,
         // So little that clean state is evicted at once.
         state_memory_bytes: 1_000,
-        align_ms: None,
     }
 }
 
