@@ -1,6 +1,6 @@
 //! From a resolved pipeline and what its operators say of themselves to a plan. Pure.
 
-use crate::config::{OperatorSpec, Place, Problem, Resolved, id_of, nearest};
+use crate::config::{OperatorSpec, Place, Problem, Resolved, SourceSpec, id_of, nearest};
 use millstream_model::descriptor::Descriptor;
 use millstream_model::ids::{Digest, Generation, OperatorIndex, SinkIndex};
 use millstream_model::plan::{OperatorNode, Plan, SinkNode, SourceNode, Target};
@@ -53,7 +53,7 @@ pub(crate) fn plan(resolved: &Resolved, order: &[usize], described: &[Described]
     let mut operators: Vec<OperatorNode> =
         specs.iter().zip(described).map(|(spec, described)| node(spec, described)).collect();
     let mut sources: Vec<SourceNode> =
-        resolved.sources.iter().map(|source| SourceNode { id: source.id.clone(), targets: Vec::new() }).collect();
+        resolved.sources.iter().map(source_node).collect();
     for (at, spec) in specs.iter().enumerate() {
         check_keyed(spec, operators.get(at))?;
         let inputs = operators.get(at).map_or(1, |node| node.descriptor.inputs.len()).max(1);
@@ -92,6 +92,10 @@ pub(crate) fn plan(resolved: &Resolved, order: &[usize], described: &[Described]
         // Half for the caches of the workers, half for RocksDB.
         state_memory_bytes: resolved.state_memory_bytes / 2,
     })
+}
+
+fn source_node(spec: &SourceSpec) -> SourceNode {
+    SourceNode { id: spec.id.clone(), targets: Vec::new(), time: spec.time.clone() }
 }
 
 fn node(spec: &OperatorSpec, described: &Described) -> OperatorNode {

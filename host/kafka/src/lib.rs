@@ -26,5 +26,5 @@ pub use modules::KafkaModules;
 pub use names::{CHANGELOG_PARTITIONS, changelog_topic, commits_topic, modules_topic};
 pub use properties::Properties;
 pub use source::{KafkaSource, SourceSettings};
-pub use start::{OnDataLoss, Start};
+pub use start::{OnDataLoss, Start, Stop};
 pub use sums::{TopicSum, group_offsets, sum_topic};

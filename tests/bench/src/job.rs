@@ -83,6 +83,7 @@ pub fn run_job(job: &Job) -> Result<Taken> {
         },
         checkpoints: Box::new(RocksCheckpoints::new(store, place, settings)),
         clock,
+        event_times: Vec::new(),
         sink_record_bytes_max: vec![usize::MAX],
     };
     let control = Control::new(Board::new(&plan));
@@ -121,10 +122,8 @@ fn plan(job: &Job, factory: &dyn OperatorFactory) -> Plan {
 
 fn identity(plan: &Plan) -> Identity {
     let topic = TopicIdentity { name: "in".to_owned(), id: String::new(), partitions: 1 };
-    let states = |node: &millstream_model::plan::OperatorNode| {
-        (node.id.clone(), node.descriptor.states.iter().map(|state| state.name.clone()).collect())
-    };
-    let keyed = plan.operators.iter().filter(|node| !node.descriptor.states.is_empty());
+    let states = |node: &millstream_model::plan::OperatorNode| (node.id.clone(), node.descriptor.cells_names());
+    let keyed = plan.operators.iter().filter(|node| node.descriptor.is_keyed());
     Identity {
         id: plan.id.clone(),
         host: String::new(),

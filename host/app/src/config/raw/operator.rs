@@ -80,6 +80,8 @@ pub(crate) struct Limits {
     pub(crate) outputs_per_record: Option<u32>,
     /// Bytes that a call may emit.
     pub(crate) output_bytes: Option<Scalar>,
+    /// How often in a row a key's timers may set another one that is due at once.
+    pub(crate) timer_rounds: Option<u32>,
     /// Lines per second.
     pub(crate) log_lines: Option<u32>,
 }

@@ -85,6 +85,7 @@ fn limits(raw: &raw::Limits, place: &Place) -> Result<OperatorLimits, Problem> {
             usual.outputs_per_record_max,
         )?,
         output_bytes_max: size(&place.field("output_bytes"), raw.output_bytes.as_ref(), usual.output_bytes_max)?,
+        timer_rounds_max: positive(&place.field("timer_rounds"), raw.timer_rounds, usual.timer_rounds_max)?,
         log_lines_per_second_max: raw.log_lines.unwrap_or(usual.log_lines_per_second_max),
         log_line_bytes_max: usual.log_line_bytes_max,
     };
