@@ -211,6 +211,7 @@ mod tests {
                 inputs: vec![InputDescriptor { name: "in".to_owned() }],
                 outputs: vec!["out".to_owned(), "rest".to_owned()],
                 states: vec![state; states],
+                ..Descriptor::default()
             },
         }
     }

@@ -1,8 +1,9 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use millstream_engine::ports::{Clock, SystemClock};
 use millstream_engine::run::Control;
+use millstream_engine::call::OwnMetric;
+use millstream_engine::run::board::CommitStatus;
 use millstream_engine::run::times::OperatorTime;
-use millstream_engine::run::board::{CommitStatus, OwnMetric};
 use millstream_model::plan::Plan;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How a pipeline is doing, at one moment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Snapshot {
     pub(crate) id: String,
     #[serde(flatten)]
@@ -32,7 +33,7 @@ pub(crate) struct SourceStatus {
     pub(crate) refused: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct OperatorStatus {
     pub(crate) records_in: u64,
     pub(crate) records_out: u64,
@@ -127,6 +128,7 @@ impl ProgressLine {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a picture for a person")]
 fn draw(plan: &Plan, control: &Control, is_done: &AtomicBool) {
     const EVERY_MS: u64 = 500;
     let bar = ProgressBar::new_spinner();

@@ -3,17 +3,20 @@
 mod emit;
 mod metrics;
 mod reads;
+mod sizes;
 mod staged;
 mod timers;
 
 pub use emit::OutputColumns;
 pub use metrics::{Measured, MetricNames, OwnMetric, OwnMetrics};
 pub use reads::EntryRange;
+pub use sizes::SizeLimits;
 pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp, TimerOp};
 pub use timers::Fired;
 
 use crate::keyed::KeyedState;
 use crate::places::Places;
+use millstream_model::ids::SinkIndex;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
@@ -68,8 +71,10 @@ pub struct CallRules {
     pub limits: OperatorLimits,
     /// Names of the outputs, by port.
     pub ports: Vec<String>,
-    /// By port: the largest record (key, value and headers together, in bytes) that all sinks behind it take.
-    pub port_record_bytes_max: Vec<usize>,
+    /// By port: the sinks behind it.
+    pub port_sinks: Vec<Vec<SinkIndex>>,
+    /// The largest records that sinks and changelog take.
+    pub sizes: Arc<SizeLimits>,
     /// Names of the inputs.
     pub inputs: Vec<String>,
     /// Number of timers.

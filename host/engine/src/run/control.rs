@@ -36,6 +36,14 @@ pub(super) enum Asking {
 }
 
 impl Asking {
+    /// Id of the operator it is about.
+    pub(super) fn operator(&self) -> &str {
+        match self {
+            Self::Swap(request) => &request.operator,
+            Self::Rollback { operator, .. } => operator,
+        }
+    }
+
     /// Answers, unheard, with what keeps anybody from hearing it.
     pub(super) fn refuse(self, because: impl FnOnce(String) -> SwapRefused) {
         let (operator, done) = match self {
@@ -120,7 +128,6 @@ impl Control {
         std::mem::take(&mut self.lock().savepoints)
     }
 
-    #[expect(dead_code, reason = "the coordinator takes them up in the next change")]
     pub(super) fn take_swaps(&self) -> VecDeque<Asking> {
         std::mem::take(&mut self.lock().swaps)
     }

@@ -4,20 +4,31 @@ pub mod board;
 mod commits;
 mod control;
 mod coordinator;
+mod lookout;
+mod prepare;
 mod recovery;
+mod swaps;
+mod switching;
 pub mod times;
 mod wiring;
 
 pub use board::Board;
 pub use control::Control;
 
-use crate::commit::{CommitPorts, Committer, CommitterSettings, Identity, Stop};
-use crate::ports::{Checkpoints, Clock, EventTime, OpenError, OperatorFactory, Source, SourceError};
+use crate::call::SizeLimits;
+use crate::commit::{Auditor, CommitPorts, Committer, CommitterSettings, Identity, Stop};
+use crate::ports::{
+    Checkpoints, Clock, CommitsReader, EventTime, LogError, OpenError, OperatorFactory, RecordSizesReader, Source,
+    SourceError,
+};
 use crate::worker::{Command, WorkerError};
 use board::RunPhase;
-use coordinator::Coordinator;
+use coordinator::{Coordinator, CoordinatorParts};
+use lookout::{Lookout, Sizes};
 use millstream_model::plan::Plan;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use swaps::Swaps;
 use wiring::PartsMaker;
 
 /// The outside world of a run.
@@ -34,8 +45,10 @@ pub struct RunPorts {
     pub clock: Arc<dyn Clock>,
     /// By source: where its event time is found, if that is not its own timestamp.
     pub event_times: Vec<Option<Arc<dyn EventTime>>>,
-    /// The largest record each sink takes, in bytes of key, value and headers; in the order of the plan.
-    pub sink_record_bytes_max: Vec<usize>,
+    /// Tells the largest records that topics take: at the start, every five minutes, and after an epoch was lost.
+    pub sizes: Arc<dyn RecordSizesReader>,
+    /// Reads the commits beside whoever writes them; none where there is no log.
+    pub commits: Option<Box<dyn CommitsReader>>,
 }
 
 /// How a run ended well.
@@ -64,6 +77,9 @@ pub enum RunError {
     /// A source could not be brought to its position.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The brokers do not tell the largest records that topics take.
+    #[error(transparent)]
+    Sizes(#[from] LogError),
     /// A thread could not be started.
     #[error("a worker thread could not be started: {0}")]
     Thread(std::io::Error),
@@ -90,18 +106,21 @@ fn run_until_the_end(
     plan: &Arc<Plan>,
     ports: RunPorts,
     identity: Identity,
-    settings: CommitterSettings,
+    mut settings: CommitterSettings,
     control: &Control,
 ) -> Result<RunEnd, RunError> {
     let store = Arc::clone(&ports.commit.state);
+    let limits = Arc::new(SizeLimits::new(&ports.sizes.read()?));
+    settings.cell_bytes_max = limits.of_changelog();
+    let topics = source_topics(&identity);
     let (committer, started) = Committer::start(ports.commit, identity, settings)?;
     if started.finished {
         return Ok(RunEnd::AlreadyFinished);
     }
-    let doors = wiring::Doors { event_times: ports.event_times, sink_record_bytes_max: ports.sink_record_bytes_max };
-    let shared = wiring::share(plan, control, &ports.clock, doors);
+    let shared = wiring::share(plan, control, &ports.clock, (&limits, topics, ports.event_times));
     let maker = PartsMaker { shared: Arc::clone(&shared), store };
     let lineup = Arc::new(maker.first(plan, &ports.operators, &started.catalog, committer.applied()));
+    wiring::check_timers(&lineup, &started.catalog)?;
     let workers = wiring::make_workers(&shared, &lineup, ports.sources, committer.applied())?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();
@@ -110,13 +129,25 @@ fn run_until_the_end(
         let thread = std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || worker.run());
         threads.push(thread.map_err(RunError::Thread)?);
     }
-    let mut coordinator = Coordinator::new((shared, lineup), committer, commands, workers.reports, ports.checkpoints);
+    let sizes = Arc::new(Sizes { limits, reader: ports.sizes });
+    let auditor = ports.commits.map(|reader| Auditor::new(reader, &started));
+    let lookout = Lookout::start(auditor, Arc::clone(&sizes), &ports.clock).map_err(RunError::Thread)?;
+    let swaps = Swaps::new(maker, &lineup, commands.len());
+    let parts = CoordinatorParts { committer, commands, checkpoints: ports.checkpoints, lookout, sizes };
+    let mut coordinator = Coordinator::new((shared, swaps), parts, workers.reports);
     let end = coordinator.coordinate(control);
     coordinator.tell_all(&Command::Stop);
     coordinator.refuse_savepoints(control);
+    coordinator.swaps.end();
     for thread in threads {
         // A panic was caught and reported by the worker itself.
         let _ = thread.join();
     }
     end
+}
+
+/// The topic that each source reads, by the source's id; those that read none are not there.
+fn source_topics(identity: &Identity) -> BTreeMap<String, String> {
+    let topics = identity.topics.iter().filter(|(_, topic)| !topic.id.is_empty());
+    topics.map(|(source, topic)| (source.clone(), topic.name.clone())).collect()
 }

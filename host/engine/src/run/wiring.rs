@@ -1,5 +1,5 @@
 use super::{Control, RunError};
-use crate::call::CallRules;
+use crate::call::{CallRules, SizeLimits};
 use crate::exchange::{Exchange, INBOX_BYTES_MAX};
 use crate::keyed::StateColumn;
 use crate::ports::{Clock, EventTime, OpenError, OperatorFactory, Source, StateBackend};
@@ -10,32 +10,31 @@ use crate::worker::{Command, Lineup, Report, Shared, Worker, WorkerParts};
 use millstream_model::cell::CellSpace;
 use millstream_model::commit::{Catalog, CatalogEntry, CommitRecord};
 use millstream_model::plan::{OperatorNode, Plan, Target};
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+
+/// By source.
+type EventTimes = Vec<Option<Arc<dyn EventTime>>>;
 
 pub(super) fn share(
     plan: &Arc<Plan>,
     control: &Control,
     clock: &Arc<dyn Clock>,
-    doors: Doors,
+    (sizes, topics, event_times): (&Arc<SizeLimits>, BTreeMap<String, String>, EventTimes),
 ) -> Arc<Shared> {
     Arc::new(Shared {
         board: Arc::clone(control.board()),
         paused: Arc::clone(control.paused()),
         clock: Arc::clone(clock),
-        event_times: doors.event_times,
-        sink_record_bytes_max: doors.sink_record_bytes_max,
+        sizes: Arc::clone(sizes),
+        topics,
+        event_times,
         output_bytes: Default::default(),
         dirty_bytes: (0..plan.workers).map(|_| Default::default()).collect(),
         spare: Mutex::default(),
         places: Arc::default(),
     })
-}
-
-/// What sources and sinks have beside their ports.
-pub(super) struct Doors {
-    pub(super) event_times: Vec<Option<Arc<dyn EventTime>>>,
-    pub(super) sink_record_bytes_max: Vec<usize>,
 }
 
 /// Makes what tasks are made of.
@@ -54,17 +53,18 @@ impl PartsMaker {
         older_versions: OlderVersions,
     ) -> TaskParts {
         let shared = &self.shared;
-        let largest = |targets: &Vec<Target>| {
+        let sinks = |targets: &Vec<Target>| {
             let sinks = targets.iter().filter_map(|target| match target {
-                Target::Sink(sink) => shared.sink_record_bytes_max.get(sink.at()).copied(),
+                Target::Sink(sink) => Some(*sink),
                 Target::Operator { .. } => None,
             });
-            sinks.min().unwrap_or(usize::MAX)
+            sinks.collect()
         };
         let rules = CallRules {
             limits: node.limits.clone(),
             ports: node.descriptor.outputs.clone(),
-            port_record_bytes_max: node.outputs.iter().map(largest).collect(),
+            port_sinks: node.outputs.iter().map(sinks).collect(),
+            sizes: Arc::clone(&shared.sizes),
             inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
             timers: node.descriptor.timers.len(),
             metrics: shared.board.operators.get(at).map(|counters| Arc::clone(&counters.own)).unwrap_or_default(),
@@ -80,7 +80,6 @@ impl PartsMaker {
             factory: Arc::clone(factory),
             rules: Arc::new(rules),
             columns: columns.collect(),
-            entry: entry.cloned(),
             timers: TimerColumns::new(&node.descriptor.timers, entry),
             older_versions,
             store: Arc::clone(&self.store),
@@ -110,6 +109,17 @@ pub(super) struct Workers {
     pub(super) reports: Receiver<Report>,
 }
 
+/// Pending timers that no version declares any more would never fire.
+pub(super) fn check_timers(lineup: &Lineup, catalog: &Catalog) -> Result<(), RunError> {
+    for parts in &lineup.operators {
+        if let Some(entry) = catalog.operators.get(&parts.node.id) {
+            check_vanished(&parts.node.descriptor.timers, entry, parts.store.as_ref())
+                .map_err(|reason| OpenError { operator: parts.node.id.clone(), reason })?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the workers, their sources where a commit says.
 pub(super) fn make_workers(
     shared: &Arc<Shared>,
@@ -118,7 +128,6 @@ pub(super) fn make_workers(
     committed: Option<&CommitRecord>,
 ) -> Result<Workers, RunError> {
     let plan = &lineup.plan;
-    check_timers(lineup)?;
     let stages = plan.operators.iter().map(|node| node.stage).max().unwrap_or(0);
     let (reporter, reports) = channel();
     let mut workers = Vec::new();
@@ -144,15 +153,4 @@ pub(super) fn make_workers(
         workers.push((Worker::new(parts), commander));
     }
     Ok(Workers { workers, reports })
-}
-
-/// Pending timers that no version declares any more would never fire.
-fn check_timers(lineup: &Lineup) -> Result<(), RunError> {
-    for parts in &lineup.operators {
-        if let Some(entry) = &parts.entry {
-            check_vanished(&parts.node.descriptor.timers, entry, parts.store.as_ref())
-                .map_err(|reason| OpenError { operator: parts.node.id.clone(), reason })?;
-        }
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ mod step;
 mod timing;
 mod verdicts;
 
-pub use dead_letter::{DeadLetter, Provenance};
+pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
 pub use door::{Door, admit_keys};
 pub use parts::TaskParts;
 pub use step::{Step, next_step};
@@ -74,6 +74,18 @@ impl Task {
             measured: Measured::default(),
             measured_frozen: Measured::default(),
         }
+    }
+
+    /// Goes on with another instance, which has the same states; what is held of them stays. Gives back the instance before.
+    pub fn take_over(&mut self, parts: &Arc<TaskParts>, operator: Box<dyn Operator>) -> Box<dyn Operator> {
+        if let Some(call) = &mut self.call {
+            call.state.describe(parts.columns.clone());
+            call.rules = Arc::clone(&parts.rules);
+        }
+        self.timers.take_over(&parts.timers);
+        self.parts = Arc::clone(parts);
+        self.record_ns = 0;
+        std::mem::replace(&mut self.operator, operator)
     }
 
     /// What it is made of.

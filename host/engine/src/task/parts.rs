@@ -3,7 +3,6 @@ use crate::keyed::{KeyedState, StateColumn};
 use crate::ports::{OperatorFactory, StateBackend};
 use crate::swap::plan::OlderVersions;
 use crate::timers::{TimerColumns, Timers};
-use millstream_model::commit::CatalogEntry;
 use millstream_model::plan::OperatorNode;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,8 +17,6 @@ pub struct TaskParts {
     pub rules: Arc<CallRules>,
     /// Its states, in the order of the descriptor, and where their cells lie.
     pub columns: Vec<StateColumn>,
-    /// Its numbers in the catalog; none if it has nothing stored.
-    pub entry: Option<CatalogEntry>,
     /// Its timers, and where their cells lie.
     pub timers: TimerColumns,
     /// Versions that may have been written to its states before.

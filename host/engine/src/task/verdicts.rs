@@ -19,6 +19,7 @@ struct Found {
     digest: Digest,
     fingerprint: u64,
     reason: String,
+    is_fault: bool,
 }
 
 /// A row refused before it is called for.
@@ -28,6 +29,8 @@ pub struct Verdict {
     pub row: u32,
     /// Why it was refused the first time.
     pub reason: String,
+    /// Whether the operator was at fault for it, or would not have it.
+    pub is_fault: bool,
 }
 
 /// Verdicts kept; beyond it poison is found anew.
@@ -41,11 +44,12 @@ impl Verdicts {
     }
 
     /// Remembers that an operator, with this module, refused a row of a batch as it was delivered.
-    pub fn remember(&mut self, (operator, digest): (u16, Digest), batch: &RecordBatch, row: u32, reason: &str) {
+    pub fn remember(&mut self, (operator, digest): (u16, Digest), batch: &RecordBatch, verdict: Verdict) {
         if self.found.len() < VERDICTS_MAX
-            && let Some((origin, ordinal)) = place(batch, row)
+            && let Some((origin, ordinal)) = place(batch, verdict.row)
         {
-            let found = Found { digest, fingerprint: self.fingerprint(batch, row), reason: reason.to_owned() };
+            let Verdict { row, reason, is_fault } = verdict;
+            let found = Found { digest, fingerprint: self.fingerprint(batch, row), reason, is_fault };
             self.found.insert((operator, origin, ordinal), found);
         }
     }
@@ -57,7 +61,7 @@ impl Verdicts {
             let (origin, ordinal) = place(batch, row)?;
             let found = self.found.get(&(operator, origin, ordinal))?;
             let is_same = found.digest == digest && found.fingerprint == self.fingerprint(batch, row);
-            is_same.then(|| Verdict { row, reason: found.reason.clone() })
+            is_same.then(|| Verdict { row, reason: found.reason.clone(), is_fault: found.is_fault })
         };
         (0..batch.len() as u32).filter_map(known).collect()
     }
@@ -86,6 +90,10 @@ mod tests {
 
     const MODULE: Digest = Digest([1; 32]);
 
+    fn bad(row: u32) -> Verdict {
+        Verdict { row, reason: "bad".to_owned(), is_fault: true }
+    }
+
     fn batch(values: &[&[u8]]) -> RecordBatch {
         let mut batch = RecordBatch::default();
         for (value, offset) in values.iter().zip([1, 2, 2, 2, 3]) {
@@ -98,15 +106,15 @@ mod tests {
     fn siblings_of_one_source_record_are_told_apart() {
         let batch = batch(&[b"a", b"b", b"b", b"b", b"c"]);
         let mut verdicts = Verdicts::default();
-        verdicts.remember((0, MODULE), &batch, 2, "bad");
-        assert_eq!(verdicts.known((0, MODULE), &batch), [Verdict { row: 2, reason: "bad".to_owned() }]);
+        verdicts.remember((0, MODULE), &batch, bad(2));
+        assert_eq!(verdicts.known((0, MODULE), &batch), [bad(2)]);
         assert_eq!(verdicts.known((1, MODULE), &batch), []);
     }
 
     #[test]
     fn another_record_in_the_same_place_is_not_condemned() {
         let mut verdicts = Verdicts::default();
-        verdicts.remember((0, MODULE), &batch(&[b"a", b"b"]), 1, "bad");
+        verdicts.remember((0, MODULE), &batch(&[b"a", b"b"]), bad(1));
         assert_eq!(verdicts.known((0, MODULE), &batch(&[b"a", b"b"])).len(), 1);
         assert_eq!(verdicts.known((0, MODULE), &batch(&[b"a", b"x"])), []);
         let (mut with_header, mut later) = (batch(&[b"a", b"b"]), batch(&[b"a", b"b"]));
@@ -120,7 +128,7 @@ mod tests {
     fn another_module_is_asked_anew() {
         let batch = batch(&[b"a"]);
         let mut verdicts = Verdicts::default();
-        verdicts.remember((0, MODULE), &batch, 0, "bad");
+        verdicts.remember((0, MODULE), &batch, bad(0));
         assert_eq!(verdicts.known((0, Digest([2; 32])), &batch), []);
     }
 }

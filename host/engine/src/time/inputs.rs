@@ -8,6 +8,8 @@ pub struct Inputs {
     said: Vec<Vec<EdgeTime>>,
     mark: Mark,
     is_idle: bool,
+    /// What those behind the operator were told last.
+    told: Option<EdgeTime>,
 }
 
 impl Inputs {
@@ -15,7 +17,7 @@ impl Inputs {
     #[must_use]
     pub fn new(senders: &[usize], floor: Mark) -> Self {
         let said = senders.iter().map(|count| vec![EdgeTime::default(); *count]).collect();
-        Self { said, mark: floor, is_idle: false }
+        Self { said, mark: floor, is_idle: false, told: None }
     }
 
     /// Watermark and clock.
@@ -30,18 +32,24 @@ impl Inputs {
         EdgeTime { watermark_ms: self.mark.watermark_ms, is_idle: self.is_idle }
     }
 
-    /// A sender has said something; tells whether watermark or idleness changed by it.
+    /// A sender has said something; tells whether there is something new to tell those behind.
     pub fn hear(&mut self, edge: usize, sender: usize, time: EdgeTime) -> bool {
-        let Some(said) = self.said.get_mut(edge).and_then(|senders| senders.get_mut(sender)) else { return false };
-        if *said == time {
-            return false;
+        if let Some(said) = self.said.get_mut(edge).and_then(|senders| senders.get_mut(sender))
+            && *said != time
+        {
+            *said = time;
+            let all = EdgeTime::of_all(self.said.iter().flatten().copied());
+            self.mark.watermark_ms = self.mark.watermark_ms.max(all.watermark_ms);
+            self.is_idle = all.is_idle;
         }
-        *said = time;
-        let before = self.time();
-        let all = EdgeTime::of_all(self.said.iter().flatten().copied());
-        self.mark.watermark_ms = self.mark.watermark_ms.max(all.watermark_ms);
-        self.is_idle = all.is_idle;
-        self.time() != before
+        self.told != Some(self.time())
+    }
+
+    /// Those behind the operator are told now.
+    pub fn tell(&mut self) -> EdgeTime {
+        let time = self.time();
+        self.told = Some(time);
+        time
     }
 
     /// Lets the clock go on; tells whether it did.
@@ -65,21 +73,25 @@ mod tests {
     #[test]
     fn the_watermark_waits_for_every_sender_of_every_edge() {
         let mut inputs = Inputs::new(&[2, 1], Mark::default());
-        assert!(!inputs.hear(0, 0, at(10)));
+        assert!(inputs.hear(0, 0, at(10)), "nobody was told anything yet");
+        inputs.tell();
         assert!(!inputs.hear(0, 1, at(20)));
         assert_eq!(inputs.mark().watermark_ms, None);
         assert!(inputs.hear(1, 0, at(15)));
-        assert_eq!(inputs.mark().watermark_ms, Some(10));
+        assert_eq!(inputs.tell(), at(10));
         assert!(inputs.hear(0, 0, EdgeTime { is_idle: true, ..at(10) }));
         assert_eq!(inputs.mark().watermark_ms, Some(15));
+        inputs.tell();
         assert!(!inputs.hear(7, 0, at(1)), "nobody there");
     }
 
     #[test]
     fn neither_watermark_nor_clock_goes_back() {
         let mut inputs = Inputs::new(&[1], Mark { watermark_ms: Some(100), now_ms: 7 });
+        inputs.tell();
         assert!(!inputs.hear(0, 0, at(50)));
         assert!(inputs.hear(0, 0, at(101)));
+        inputs.tell();
         assert!(!inputs.hear(0, 0, at(3)));
         assert!(!inputs.tick(6) && !inputs.tick(7) && inputs.tick(8));
         assert_eq!(inputs.mark(), Mark { watermark_ms: Some(101), now_ms: 8 });
@@ -89,6 +101,7 @@ mod tests {
     fn becoming_idle_is_news_even_where_the_watermark_stays() {
         let mut inputs = Inputs::new(&[1], Mark::default());
         assert!(inputs.hear(0, 0, at(5)));
+        inputs.tell();
         assert!(inputs.hear(0, 0, EdgeTime { is_idle: true, ..at(5) }));
         assert_eq!(inputs.time(), EdgeTime { is_idle: true, ..at(5) });
     }

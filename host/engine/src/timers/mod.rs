@@ -99,21 +99,20 @@ impl Timers {
     /// Timers with their numbers of the catalog, for the worker that owns these key groups.
     #[must_use]
     pub fn new(columns: &TimerColumns, owned: Range<u8>, backend: Arc<dyn StateBackend>) -> Self {
-        if columns.timers.is_empty() {
-            return Self::default();
-        }
-        let count = owned.len();
-        let groups = |clock: TimerClock| if columns.has(clock) { count } else { 0 };
-        Self {
-            operator: columns.operator,
-            columns: columns.timers.clone(),
-            indexes: columns.indexes,
-            backend: Some(backend),
-            owned,
-            groups: TimerClock::ALL.map(|clock| (0..groups(clock)).map(|_| Group::default()).collect()),
-            first_ms: TimerClock::ALL.map(|clock| vec![i64::MIN; groups(clock)]),
-            epoch: 1,
-            ..Self::default()
+        let mut timers = Self { backend: Some(backend), owned, epoch: 1, ..Self::default() };
+        timers.take_over(columns);
+        timers
+    }
+
+    /// Goes on with what another version declares; what is held of timers that stay, stays.
+    pub fn take_over(&mut self, columns: &TimerColumns) {
+        self.operator = columns.operator;
+        self.columns.clone_from(&columns.timers);
+        self.indexes = columns.indexes;
+        for clock in TimerClock::ALL.into_iter().filter(|clock| columns.has(*clock)) {
+            let count = self.owned.len();
+            self.groups[clock as usize].resize_with(count, Group::default);
+            self.first_ms[clock as usize].resize(count, i64::MIN);
         }
     }
 

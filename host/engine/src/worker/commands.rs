@@ -11,7 +11,7 @@ impl Worker {
         loop {
             let command = match self.ahead.take() {
                 Some(command) => command,
-                None if self.is_held => match self.commands.recv() {
+                None if self.is_held || self.awaits.is_some() => match self.commands.recv() {
                     Ok(command) => command,
                     Err(_) => return Ok(false),
                 },
@@ -22,14 +22,18 @@ impl Worker {
                 },
             };
             match command {
-                Command::Cut { last } => self.begin_cut(last),
-                Command::Applied(record) => self.applied(record.as_deref()),
+                Command::Cut { last, switch } => self.begin_cut(last, switch),
+                Command::Applied(record) => {
+                    self.applied(record.as_deref());
+                    self.switch_if_awaited()?;
+                }
+                Command::Proceed => self.proceed(),
                 Command::Hold => {
                     self.is_held = true;
                     self.report(Report::Held);
                 }
-                Command::Reset(record) => {
-                    self.reset(record.as_deref())?;
+                Command::Reset(reset) => {
+                    self.reset(&reset)?;
                     self.report(Report::Ready);
                 }
                 Command::Resume => self.is_held = false,
@@ -57,18 +61,5 @@ impl Worker {
         let stateful = self.plan.operators.iter().filter(|node| node.descriptor.is_keyed()).count();
         let shares = (stateful * self.exchange.workers()).max(1) as u64;
         usize::try_from(self.plan.state_memory_bytes / shares).unwrap_or(usize::MAX)
-    }
-
-    /// Drops everything since a commit.
-    fn reset(&mut self, record: Option<&CommitRecord>) -> Result<(), WorkerError> {
-        self.exchange.reset();
-        self.outputs.iter_mut().for_each(millstream_model::record::RecordBatch::clear);
-        self.cut.reset();
-        for task in &mut self.tasks {
-            task.reset()?;
-        }
-        self.intake.seek(&self.plan, record.map_or(&[], |record| &record.positions))?;
-        self.restore_time(record);
-        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 use super::{Report, Worker, WorkerError};
 use crate::call::Call;
 use crate::exchange::{Load, Parcel, split_rows};
+use crate::swap::Tally;
 use millstream_model::ids::{OperatorIndex, SinkIndex};
 use millstream_model::plan::Target;
 use millstream_model::record::RecordBatch;
@@ -23,7 +24,10 @@ impl Worker {
             Target::Operator { operator, input } => self.hand_over(operator, input, batch),
             Target::Sink(sink) => {
                 self.touched = true;
-                if let Some(output) = self.outputs.get_mut(sink.at()) {
+                // A batch that would fit as a whole has no record that does not.
+                if batch.framed_bytes_len() > self.shared.sizes.of_sink(sink) {
+                    self.deliver_fitting(sink, batch)?;
+                } else if let Some(output) = self.outputs.get_mut(sink.at()) {
                     output.append(batch);
                 }
                 self.flush_full(sink.at());
@@ -89,6 +93,7 @@ impl Worker {
         if let Some(counters) = self.shared.board.operators.get(at) {
             counters.records_out.add(records);
         }
+        self.count(at, Tally { emitted: records, ..Tally::default() });
         for (port, targets) in (0u32..).zip(&node.outputs) {
             if targets.iter().any(|target| matches!(target, Target::Operator { .. })) {
                 self.route_on(port, targets, call)?;

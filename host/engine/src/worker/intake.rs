@@ -104,20 +104,22 @@ impl Intake {
         None
     }
 
-    /// Reads records of a source.
-    fn poll(&mut self, at: usize) -> Result<RecordBatch, SourceError> {
+    /// Reads records of a source, at most that many.
+    fn poll(&mut self, at: usize, rows_max: usize) -> Result<RecordBatch, SourceError> {
         let mut batch = std::mem::take(&mut self.spare);
         let (Some(source), Some(turn)) = (self.sources.get_mut(at), self.turns.get_mut(at)) else { return Ok(batch) };
-        let poll = source.poll(&mut batch, &self.limits)?;
+        let limits = BatchLimits { rows_max: self.limits.rows_max.min(rows_max).max(1), ..self.limits };
+        let poll = source.poll(&mut batch, &limits)?;
         turn.ended = poll == Poll::End;
         turn.quiet = if batch.is_empty() { QUIET_TURNS } else { 0 };
         Ok(batch)
     }
 
-    /// Takes the next rows of what was read last.
-    fn take_piece(&mut self) -> Option<Piece> {
+    /// Takes the next rows of what was read last, at most that many.
+    fn take_piece(&mut self, rows_max: usize) -> Option<Piece> {
         let rest = self.rest.as_ref()?;
-        let to = rest.batch.len().min(rest.from as usize + self.piece_rows) as u32;
+        let piece_rows = self.piece_rows.min(rows_max).max(1);
+        let to = rest.batch.len().min(rest.from as usize + piece_rows) as u32;
         let rows = rest.from..to;
         let (source, now_ms) = (rest.source, rest.now_ms);
         if rows.len() == rest.batch.len() && rest.refused.is_empty() {
@@ -284,7 +286,7 @@ impl Worker {
         if self.is_firing() {
             return Ok(());
         }
-        let Some(piece) = self.intake.take_piece() else { return Ok(()) };
+        let Some(piece) = self.intake.take_piece(self.rows_left()) else { return Ok(()) };
         let plan = Arc::clone(&self.plan);
         self.now_ms = piece.now_ms;
         self.touched = false;
@@ -306,7 +308,7 @@ impl Worker {
         // All that have not ended are ahead of another worker's.
         let Some(source) = self.intake.next_turn() else { return self.wait() };
         let had_ended = self.intake.has_ended();
-        let mut batch = self.intake.poll(source)?;
+        let mut batch = self.intake.poll(source, self.rows_left())?;
         self.make_known(source);
         let now_ms = self.clock();
         if batch.is_empty() {

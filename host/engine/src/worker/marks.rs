@@ -4,10 +4,10 @@ use super::{Shared, Worker, WorkerError};
 use crate::call::Mark;
 use crate::exchange::{Load, Parcel};
 use crate::time::{EdgeTime, Inputs, PartitionTimes, Route, Routes};
-use millstream_model::commit::CommitRecord;
+use millstream_model::commit::{CommitRecord, PartitionPosition};
 use millstream_model::descriptor::{Descriptor, TimerClock};
 use millstream_model::ids::PartitionIndex;
-use millstream_model::plan::{Plan, SourceNode};
+use millstream_model::plan::{OperatorNode, Plan, SourceNode};
 use millstream_model::record::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,8 +46,10 @@ impl Marks {
         }
     }
 
-    /// Begins anew behind a commit.
-    fn begin(&mut self, plan: &Plan, shared: &Shared, workers: usize, record: Option<&CommitRecord>) {
+    /// Begins anew: nobody has said anything yet, and each operator is at its floor.
+    fn begin(&mut self, plan: &Plan, shared: &Shared, workers: usize, floors: impl Fn(usize, &OperatorNode) -> Mark) {
+        self.routes = Routes::new(plan);
+        self.ticks = plan.leading_to(has_wall_clock_timers);
         let needs_times = |at: usize, node: &SourceNode| {
             !self.routes.of_source(at).is_empty()
                 || node.time.max_future_ms.is_some()
@@ -58,19 +60,15 @@ impl Marks {
             said: None,
         };
         let sources = plan.sources.iter().enumerate().map(source).collect();
-        let now_ms = record.map_or(i64::MIN, |record| record.committed_ms);
         let inputs = plan.operators.iter().enumerate().map(|(at, node)| {
-            let then = record.and_then(|record| record.operators.iter().find(|operator| operator.id == node.id));
-            let floor = Mark { watermark_ms: then.and_then(|operator| operator.watermark_ms), now_ms };
             let senders = if node.keyed { workers } else { 1 };
-            Inputs::new(&vec![senders; self.routes.edges(at)], floor)
+            Inputs::new(&vec![senders; self.routes.edges(at)], floors(at, node))
         });
         self.inputs = inputs.collect();
         self.sources = sources;
         // What was due at the cut and not fired yet is due now.
         let with_timers = plan.operators.iter().enumerate().filter(|(_, node)| !node.descriptor.timers.is_empty());
         self.firing = with_timers.map(|(at, _)| at).collect();
-        self.clock_ms = self.clock_ms.max(now_ms);
     }
 
     /// The highest timestamp of a partition and whether it is idle, where that is known here.
@@ -95,10 +93,39 @@ fn has_wall_clock_timers(descriptor: &Descriptor) -> bool {
 impl Worker {
     /// Begins anew behind a commit; the sources are where it says.
     pub(super) fn restore_time(&mut self, record: Option<&CommitRecord>) {
-        let (plan, shared) = (Arc::clone(&self.plan), Arc::clone(&self.shared));
-        self.marks.begin(&plan, &shared, self.exchange.workers(), record);
-        let positions = record.map_or(&[][..], |record| &record.positions);
-        let monotonic_ms = shared.clock.monotonic_ms();
+        let now_ms = record.map_or(i64::MIN, |record| record.committed_ms);
+        let floor = |_, node: &OperatorNode| {
+            let then = record.and_then(|record| record.operators.iter().find(|operator| operator.id == node.id));
+            Mark { watermark_ms: then.and_then(|operator| operator.watermark_ms), now_ms }
+        };
+        self.marks.begin(&self.plan, &self.shared, self.exchange.workers(), floor);
+        self.marks.clock_ms = self.marks.clock_ms.max(now_ms);
+        self.restore_partitions(record.map_or(&[], |record| &record.positions));
+    }
+
+    /// Another version of an operator may need marks where the one before did not, or the other way round.
+    pub(super) fn replan_time(&mut self) -> Result<(), WorkerError> {
+        let ticks = self.plan.leading_to(has_wall_clock_timers);
+        if Routes::new(&self.plan) == self.marks.routes && ticks == self.marks.ticks {
+            return Ok(());
+        }
+        let positions = self.intake.positions(&self.plan, |at, partition| self.marks.seen(at, partition));
+        let floors: Vec<Mark> = self.marks.inputs.iter().map(Inputs::mark).collect();
+        let floor = |at: usize, _: &OperatorNode| floors.get(at).copied().unwrap_or_default();
+        self.marks.begin(&self.plan, &self.shared, self.exchange.workers(), floor);
+        self.restore_partitions(&positions);
+        // Those that have ended are not polled any more.
+        let now_ms = self.clock();
+        for at in (0..self.plan.sources.len()).filter(|at| self.intake.has_source_ended(*at)).collect::<Vec<_>>() {
+            self.look_for_idle(at);
+            self.place_mark(at, now_ms)?;
+        }
+        Ok(())
+    }
+
+    fn restore_partitions(&mut self, positions: &[PartitionPosition]) {
+        let plan = Arc::clone(&self.plan);
+        let monotonic_ms = self.shared.clock.monotonic_ms();
         for (at, node) in plan.sources.iter().enumerate() {
             let own: Vec<_> = positions.iter().filter(|position| position.source == node.id).cloned().collect();
             if let (Some(times), Some(source)) = (self.marks.times(at), self.intake.source(at)) {
@@ -270,8 +297,8 @@ impl Worker {
     }
 
     fn forward_mark(&mut self, at: usize, is_news: bool) {
-        let Some(inputs) = self.marks.inputs.get(at) else { return };
-        let (time, now_ms) = (inputs.time(), inputs.mark().now_ms);
+        let Some(inputs) = self.marks.inputs.get_mut(at) else { return };
+        let (time, now_ms) = (inputs.tell(), inputs.mark().now_ms);
         for position in 0..self.marks.routes.of_operator(at).len() {
             if let Some(&route) = self.marks.routes.of_operator(at).get(position) {
                 self.send_mark(route, time, now_ms, is_news);

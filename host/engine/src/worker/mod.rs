@@ -9,15 +9,21 @@ mod marks;
 mod protocol;
 mod refuse;
 mod search;
+mod switch;
 mod timers;
+mod trial;
 
 pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
+pub use switch::{Reset, Switch};
+pub use trial::{Quota, TrialFault, Watch};
 
-use crate::exchange::{Exchange, Load};
+use crate::call::SizeLimits;
+use crate::exchange::{Exchange, Load, Parcel};
 use crate::places::Places;
 use crate::ports::{Clock, EventTime, Source};
 use crate::run::board::Board;
+use crate::swap::Tally;
 use crate::task::{Task, Verdicts};
 use crate::time::Route;
 use cut::Cut;
@@ -25,11 +31,14 @@ use intake::Intake;
 use marks::Marks;
 use millstream_model::commit::CommitRecord;
 use millstream_model::plan::Plan;
-use millstream_model::record::RecordBatch;
+use millstream_model::record::{Origin, RecordBatch};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use switch::Awaits;
+use trial::Trial;
 
 /// How long a worker waits for commands or parcels when there is nothing to do.
 const IDLE_WAIT: Duration = Duration::from_millis(5);
@@ -45,10 +54,12 @@ pub struct Shared {
     pub paused: Arc<AtomicBool>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// The largest records that sinks and changelog take.
+    pub sizes: Arc<SizeLimits>,
+    /// The topic that each source reads, by the source's id; those that read none are not there.
+    pub topics: BTreeMap<String, String>,
     /// By source: where its event time is found, if that is not its own timestamp.
     pub event_times: Vec<Option<Arc<dyn EventTime>>>,
-    /// Largest record each sink takes, in bytes.
-    pub sink_record_bytes_max: Vec<usize>,
     /// Bytes of outputs on their way to the committer.
     pub output_bytes: AtomicU64,
     /// Bytes of state changed in the open epoch, nearly.
@@ -88,6 +99,16 @@ pub struct Worker {
     /// Whether the delivery in hand is to be repeated in small pieces.
     retreat: bool,
     committed_told_ms: u64,
+    /// What it waits for, standing still.
+    awaits: Option<Awaits>,
+    trial: Option<Trial>,
+    /// The record that the last error is about.
+    blamed: Option<Origin>,
+    /// What each operator did in the open epoch.
+    tallies: Vec<Tally>,
+    watch: Option<Watch>,
+    /// Whether the watched record was failed on.
+    has_failed_again: bool,
 }
 
 /// What a worker is made of.
@@ -133,6 +154,12 @@ impl Worker {
             touched: false,
             retreat: false,
             committed_told_ms: 0,
+            awaits: None,
+            trial: None,
+            blamed: None,
+            tallies: vec![Tally::default(); parts.plan.operators.len()],
+            watch: None,
+            has_failed_again: false,
             plan: parts.plan,
             shared: parts.shared,
         };
@@ -160,28 +187,35 @@ impl Worker {
             if !self.obey()? {
                 return Ok(());
             }
-            // What comes behind a mark waits for the timers that are due by it, if it can.
-            let fires = self.is_firing() && self.may_go_on();
-            if !fires {
-                self.receive(PARCEL_WAIT)?;
-            }
-            self.advance_cut();
-            if fires {
-                self.fire()?;
-            } else if self.may_read() {
-                self.read()?;
-            } else {
-                self.wait()?;
+            if let Err(error) = self.turn() {
+                self.fail_trial(error)?;
             }
         }
     }
 
+    fn turn(&mut self) -> Result<(), WorkerError> {
+        // What comes behind a mark waits for the timers that are due by it, if it can.
+        let fires = self.is_firing() && self.may_go_on();
+        if !fires {
+            self.receive(PARCEL_WAIT)?;
+        }
+        self.advance_cut()?;
+        if self.awaits.is_some() {
+            return Ok(());
+        }
+        if fires {
+            return self.fire();
+        }
+        if self.may_read() { self.read() } else { self.wait() }
+    }
+
     /// Whether to take records from the sources.
-    fn may_read(&self) -> bool {
+    fn may_read(&mut self) -> bool {
         self.may_go_on()
             && !self.is_firing()
             && !self.intake.has_ended()
             && !self.shared.paused.load(Ordering::Relaxed)
+            && !self.is_sated()
     }
 
     /// Whether to begin anything, be it with records or with timers: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
@@ -209,18 +243,26 @@ impl Worker {
         }
         let mut patience = patience;
         while let Some(parcel) = self.exchange.next(patience) {
-            match parcel.load {
-                Load::Records { input, batch } => {
-                    self.now_ms = parcel.now_ms;
-                    self.run_operator(parcel.operator as usize, input, &Arc::new(batch))?;
-                }
-                Load::Mark { edge, sender, time } => {
-                    self.hear_mark(Route { operator: parcel.operator, edge }, sender, time, parcel.now_ms);
-                }
-            }
+            // There is no batch of a source that could come again instead.
+            self.touched = true;
+            self.take_parcel(parcel)?;
             patience = Duration::ZERO;
         }
         Ok(())
+    }
+
+    fn take_parcel(&mut self, parcel: Parcel) -> Result<(), WorkerError> {
+        let Parcel { operator, now_ms, load } = parcel;
+        match load {
+            Load::Records { input, batch } => {
+                self.now_ms = now_ms;
+                self.run_operator(operator as usize, input, &Arc::new(batch))
+            }
+            Load::Mark { edge, sender, time } => {
+                self.hear_mark(Route { operator, edge }, sender, time, now_ms);
+                Ok(())
+            }
+        }
     }
 
     fn report(&self, report: Report) {

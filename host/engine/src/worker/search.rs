@@ -1,6 +1,9 @@
 use super::{Worker, WorkerError};
+use crate::call::Rejection;
+use crate::planted::Bug;
 use crate::ports::CallError;
-use crate::task::{Attempt, Step, next_step};
+use crate::swap::Tally;
+use crate::task::{Attempt, Step, Verdict, next_step};
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
 
@@ -51,7 +54,7 @@ impl Worker {
             if !error.names_its_rows() {
                 let rows = portion.batch.len();
                 self.intake.shrink(rows);
-                if rows > 1 && !self.touched {
+                if rows > 1 && !self.touched && !Bug::WholeBatches.is_planted() {
                     self.retreat = true;
                     return Ok(());
                 }
@@ -72,11 +75,9 @@ impl Worker {
             Attempt::Applied(rejections) => rejections,
             Attempt::Failed(error) => return Ok(Some(error)),
         };
-        self.touched = true;
-        for rejection in &rejections {
-            self.refuse(at, &portion.batch, rejection.row, &rejection.reason)?;
-        }
-        self.settle(at)?;
+        self.settle(at, (portion.batch.len(), &rejections), |worker, rejection| {
+            worker.refuse(at, &portion.batch, rejection.row, &rejection.reason)
+        })?;
         Ok(None)
     }
 
@@ -94,17 +95,26 @@ impl Worker {
         }
     }
 
-    /// After a call that succeeded: takes what it emitted where that goes.
-    pub(super) fn settle(&mut self, at: usize) -> Result<(), WorkerError> {
+    /// After a call with so many rows that succeeded: refuses what it refused, and takes what it emitted where that goes.
+    pub(super) fn settle(
+        &mut self,
+        at: usize,
+        (rows, rejections): (usize, &[Rejection]),
+        mut refuse: impl FnMut(&mut Self, &Rejection) -> Result<(), WorkerError>,
+    ) -> Result<(), WorkerError> {
+        self.touched = true;
         let memory_bytes_max = self.task_memory_bytes();
         let Some(task) = self.tasks.get_mut(at) else { return Ok(()) };
         task.trim(memory_bytes_max);
         let Some(call) = task.take_call() else { return Ok(()) };
-        self.route(at, &call)?;
+        let (records, rejected) = (rows as u64, rejections.len() as u64);
+        self.count(at, Tally { records, rejected, ..Tally::default() });
+        let refused = rejections.iter().try_for_each(|rejection| refuse(self, rejection));
+        let routed = refused.and_then(|()| self.route(at, &call));
         if let Some(task) = self.tasks.get_mut(at) {
             task.give_back(call);
         }
-        Ok(())
+        routed
     }
 
     /// Decides what to call next after a failure, and refuses records that are found to be at fault.
@@ -120,9 +130,19 @@ impl Worker {
             self.plan.operators.get(at).map_or_else(Default::default, |node| (node.retries, node.digest));
         let count = portion.batch.len() as u32;
         match next_step(error, portion.batch.len(), portion.attempts, retries) {
+            Step::Blame(reason) if self.is_tried(at) => return Err(self.stopped(at, &portion.batch, 0, reason)),
+            Step::Blame(reason) => {
+                self.blame(at, &portion.batch, 0);
+                let verdict = Verdict { row: portion.delivered_row(0), reason: reason.clone(), is_fault: true };
+                self.verdicts.remember((at as u16, digest), delivered, verdict);
+                self.refuse(at, &portion.batch, 0, &reason)?;
+            }
             Step::Refuse(refused) => {
+                let rejected = refused.len() as u64;
+                self.count(at, Tally { records: rejected, rejected, ..Tally::default() });
                 for (row, reason) in &refused {
-                    self.verdicts.remember((at as u16, digest), delivered, portion.delivered_row(*row), reason);
+                    let verdict = Verdict { row: portion.delivered_row(*row), reason: reason.clone(), is_fault: false };
+                    self.verdicts.remember((at as u16, digest), delivered, verdict);
                     self.refuse(at, &portion.batch, *row, reason)?;
                 }
                 let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);

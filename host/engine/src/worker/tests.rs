@@ -1,10 +1,10 @@
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods, reason = "tests")]
 use super::*;
 use crate::call::{Call, CallRules, OutputColumns};
 use crate::exchange::INBOX_BYTES_MAX;
 use crate::fakes::{FakeState, Life};
 use crate::ports::{
-    CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, SourceError, SystemClock,
+    CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, RecordSizes, SourceError, SystemClock,
 };
 use crate::task::TaskParts;
 use millstream_model::commit::PartitionPosition;
@@ -18,6 +18,7 @@ use std::sync::mpsc::channel;
 
 mod back_pressure;
 mod policies;
+mod switch;
 
 /// A partition of numbered records whose value and key are its offset, in decimal.
 struct Numbers {
@@ -142,6 +143,7 @@ fn plan(operators: Vec<OperatorNode>, workers: u32) -> Arc<Plan> {
 
 struct Crew {
     shared: Arc<Shared>,
+    lineup: Arc<Lineup>,
     commands: Vec<Sender<Command>>,
     reports: Receiver<Report>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -162,8 +164,9 @@ fn start_with(
         board: Arc::new(Board::new(plan)),
         paused: Arc::default(),
         clock: Arc::new(SystemClock::default()),
+        sizes: Arc::new(SizeLimits::new(&RecordSizes { sinks: vec![1 << 20; 2], changelog: usize::MAX })),
         event_times: Vec::new(),
-        sink_record_bytes_max: vec![1 << 20; 2],
+        topics: [("numbers".to_owned(), "numbers-topic".to_owned())].into(),
         output_bytes: AtomicU64::default(),
         dirty_bytes: (0..plan.workers).map(|_| AtomicU64::default()).collect(),
         spare: Mutex::default(),
@@ -171,31 +174,27 @@ fn start_with(
     });
     let (reporter, reports) = channel();
     let stages = plan.operators.iter().map(|node| node.stage).max().unwrap();
-    let mut crew = Crew { shared: Arc::clone(&shared), commands: Vec::new(), reports, threads: Vec::new() };
+    let parts = |node: &OperatorNode| Arc::new(parts(&shared, node, factory));
+    let lineup = Lineup {
+        plan: Arc::clone(plan),
+        operators: plan.operators.iter().map(parts).collect(),
+        older_versions: Default::default(),
+    };
+    let lineup = Arc::new(lineup);
+    let mut crew = Crew {
+        shared: Arc::clone(&shared),
+        lineup: Arc::clone(&lineup),
+        commands: Vec::new(),
+        reports,
+        threads: Vec::new(),
+    };
     for (at, exchange) in Exchange::connect(plan.workers, stages, inbox_bytes_max).into_iter().enumerate() {
-        let rules = Arc::new(CallRules {
-            ports: vec!["out".to_owned()],
-            port_record_bytes_max: vec![usize::MAX],
-            metrics: Arc::clone(&shared.board.operators[0].own),
-            ..CallRules::default()
-        });
-        let parts = |node: &OperatorNode| TaskParts {
-            node: node.clone(),
-            factory: Arc::clone(factory),
-            rules: Arc::clone(&rules),
-            columns: Vec::new(),
-            entry: None,
-            timers: Default::default(),
-            older_versions: Default::default(),
-            store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),
-        };
-        let task = |node| Task::new(&Arc::new(parts(node)), 0..128).unwrap();
         let (commander, commands) = channel();
         let worker = Worker::new(WorkerParts {
             shared: Arc::clone(&shared),
             plan: Arc::clone(plan),
             sources: vec![Box::new(Numbers::new(at as u32, records, batch_rows))],
-            tasks: plan.operators.iter().map(task).collect(),
+            tasks: lineup.operators.iter().map(|parts| Task::new(parts, 0..128).unwrap()).collect(),
             committed: None,
             exchange,
             commands,
@@ -205,6 +204,22 @@ fn start_with(
         crew.threads.push(std::thread::spawn(move || worker.run()));
     }
     crew
+}
+
+fn parts(shared: &Shared, node: &OperatorNode, factory: &Arc<dyn OperatorFactory>) -> TaskParts {
+    TaskParts {
+        node: node.clone(),
+        factory: Arc::clone(factory),
+        rules: Arc::new(CallRules {
+            ports: vec!["out".to_owned()],
+            metrics: Arc::clone(&shared.board.operators[0].own),
+            ..CallRules::default()
+        }),
+        columns: Vec::new(),
+        timers: Default::default(),
+        older_versions: Default::default(),
+        store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),
+    }
 }
 
 #[derive(Default)]
@@ -219,9 +234,15 @@ impl Crew {
         self.commands.iter().for_each(|worker| worker.send(command.clone()).unwrap());
     }
 
+    /// Has the workers, who stand still, drop everything.
+    fn reset(&self) {
+        let reset = Reset { committed: None, lineup: Arc::clone(&self.lineup), watch: None };
+        self.tell(&Command::Reset(Arc::new(reset)));
+    }
+
     /// Everything of the open epoch, which the workers cut.
     fn cut(&self, last: bool) -> Epoch {
-        self.tell(&Command::Cut { last });
+        self.tell(&Command::Cut { last, switch: None });
         let mut epoch = Epoch::default();
         let mut behind = Vec::new();
         while epoch.parts.len() < self.commands.len() {
@@ -238,7 +259,8 @@ impl Crew {
                 }
                 Report::Part(part) => epoch.parts.push(part),
                 Report::Failed(error) => panic!("{error}"),
-                Report::Ended | Report::Held | Report::Ready => {}
+                Report::TrialFailed(fault) => panic!("{fault:?}"),
+                Report::Ended | Report::TrialFull | Report::Held | Report::Ready => {}
             }
         }
         assert!(!last || behind.is_empty(), "records behind the last part");
@@ -288,7 +310,7 @@ fn a_poison_record_becomes_a_dead_letter_and_its_neighbours_go_on_in_order() {
         crew.tell(&Command::Hold);
         while !matches!(crew.reports.recv().unwrap(), Report::Held) {}
         assert_eq!(epoch.out.len() + epoch.letters.len(), usize::try_from(next).unwrap());
-        crew.tell(&Command::Reset(None));
+        crew.reset();
         while !matches!(crew.reports.recv().unwrap(), Report::Ready) {}
         crew.tell(&Command::Resume);
         std::thread::sleep(Duration::from_millis(20));
@@ -345,7 +367,7 @@ fn cuts_lose_and_repeat_nothing_whatever_the_exchange_holds() {
             }
         };
         std::mem::take(&mut behind).iter().for_each(|(_, batch)| count(batch));
-        crew.tell(&Command::Cut { last: false });
+        crew.tell(&Command::Cut { last: false, switch: None });
         let mut parts: Vec<Part> = Vec::new();
         while parts.len() < 4 {
             match crew.reports.recv().unwrap() {
@@ -355,7 +377,7 @@ fn cuts_lose_and_repeat_nothing_whatever_the_exchange_holds() {
                 Report::Output { batch, .. } => count(&batch),
                 Report::Part(part) => parts.push(part),
                 Report::Failed(error) => panic!("{error}"),
-                Report::Ended | Report::Held | Report::Ready => {}
+                _ => {}
             }
         }
         for part in &parts {

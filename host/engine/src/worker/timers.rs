@@ -3,6 +3,7 @@
 
 use super::{Worker, WorkerError};
 use crate::call::{Fault, Mark};
+use crate::swap::Tally;
 use crate::task::{Attempt, Firing, Step, next_step};
 use millstream_model::record::RecordBatch;
 
@@ -95,17 +96,26 @@ impl Worker {
         self.count_call(at, &attempt, started_ns, portion.firing.due.len());
         let error = match attempt {
             Attempt::Applied(rejections) => {
-                for rejection in &rejections {
-                    self.refuse_timer(at, &portion.firing, rejection.row, &rejection.reason)?;
-                }
-                return self.settle(at);
+                let firing = &portion.firing;
+                return self.settle(at, (firing.due.len(), &rejections), |worker, rejection| {
+                    worker.refuse_timer(at, firing, rejection.row, &rejection.reason)
+                });
             }
             Attempt::Failed(error) => error,
         };
         let retries = self.plan.operators.get(at).map_or(0, |node| node.retries);
         let count = portion.firing.due.len();
         match next_step(error, count, portion.attempts, retries) {
+            Step::Blame(reason) if self.is_tried(at) => {
+                return Err(self.stopped(at, &portion.firing.batch, 0, reason));
+            }
+            Step::Blame(reason) => {
+                self.blame(at, &portion.firing.batch, 0);
+                self.refuse_timer(at, &portion.firing, 0, &reason)?;
+            }
             Step::Refuse(refused) => {
+                let rejected = refused.len() as u64;
+                self.count(at, Tally { records: rejected, rejected, ..Tally::default() });
                 for (row, reason) in &refused {
                     self.refuse_timer(at, &portion.firing, *row, reason)?;
                 }

@@ -4,10 +4,11 @@ use crate::model::{Expected, Outputs, Stream};
 use crate::operators;
 use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
 use millstream_engine::fakes::{
-    Chance, FakeClock, FakeCluster, FakeDisk, FakeLog, FakeOperator, FakeSource, FakeState, Life, LogFaults, Topic, plans,
+    Chance, FakeClock, FakeCluster, FakeCommitsReader, FakeDisk, FakeLog, FakeOperator, FakeSource, FakeState, Life,
+    LogFaults, Topic, plans,
 };
 use millstream_engine::ports::{
-    CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, Source, StateBackend,
+    CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, RecordSizes, Source, StateBackend,
 };
 use millstream_engine::run::{Board, Control, RunEnd, RunError, RunPorts, run as run_pipeline};
 use millstream_model::commit::{CommitRecord, TopicIdentity};
@@ -74,7 +75,8 @@ impl World {
             checkpoints: Box::new(NoCheckpoints),
             clock: Arc::new(self.clock.clone()),
             event_times: Vec::new(),
-            sink_record_bytes_max: vec![usize::MAX; plan.sinks.len()],
+            sizes: Arc::new(RecordSizes::any(plan.sinks.len())),
+            commits: Some(Box::new(FakeCommitsReader::new(&self.cluster, life))),
         };
         let settings = CommitterSettings { transaction_timeout_ms: TIMEOUT_MS, ..CommitterSettings::default() };
         run_pipeline(Arc::clone(plan), ports, identity(plan), settings, control)
@@ -99,6 +101,7 @@ fn identity(plan: &Plan) -> Identity {
         topics: BTreeMap::from([("stream".to_owned(), topic)]),
         changelog: 0,
         digests: BTreeMap::new(),
+        planned_after: None,
         operators: cells.filter(|(_, names)| !names.is_empty()).collect(),
         sink_ids: plan.sinks.iter().map(|sink| sink.id.clone()).collect(),
         sink_ends: BTreeMap::new(),

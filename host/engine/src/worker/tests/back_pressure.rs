@@ -42,14 +42,14 @@ fn run(workers: u32, inbox_bytes_max: usize) {
     let crew = start_with(&plan, (RECORDS, 16), inbox_bytes_max, &factory);
     let (mut out, mut ended) = (0, false);
     while !ended {
-        crew.tell(&Command::Cut { last: false });
+        crew.tell(&Command::Cut { last: false, switch: None });
         let mut parts = Vec::new();
         while parts.len() < workers as usize {
             match crew.reports.recv_timeout(PATIENCE).expect("a worker still moves") {
                 Report::Output { batch, .. } => out += batch.len(),
                 Report::Part(part) => parts.push(part),
                 Report::Failed(error) => panic!("{error}"),
-                Report::Ended | Report::Held | Report::Ready => {}
+                _ => {}
             }
         }
         ended = parts.iter().all(|part: &Part| part.ended);

@@ -76,12 +76,12 @@ fn a_dropped_epoch_measured_nothing_and_a_replayed_one_counts_once() {
     crew.wait_for_end();
     assert_eq!(own.values(), BTreeMap::new(), "an open epoch");
     // The epoch is cut and then lost.
-    crew.tell(&Command::Cut { last: false });
+    crew.tell(&Command::Cut { last: false, switch: None });
     while !matches!(crew.reports.recv().unwrap(), Report::Part(_)) {}
     crew.tell(&Command::Hold);
     while !matches!(crew.reports.recv().unwrap(), Report::Held) {}
     assert_eq!(own.values(), BTreeMap::new(), "a frozen epoch");
-    crew.tell(&Command::Reset(None));
+    crew.reset();
     while !matches!(crew.reports.recv().unwrap(), Report::Ready) {}
     crew.tell(&Command::Resume);
     crew.wait_for_end();
