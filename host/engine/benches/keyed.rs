@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use millstream_engine::call::{Call, Mark};
 use millstream_engine::keyed::{KeyedState, StateColumn};
-use millstream_engine::ports::{ChangeSet, Meta, StateBackend, StateError};
+use millstream_engine::ports::{CellRange, ChangeSet, Meta, StateBackend, StateError};
 use millstream_model::cell::CellSpace;
 use millstream_model::column::BytesColumn;
 use millstream_model::column_ref::ColumnRef;
@@ -38,7 +38,7 @@ impl StateBackend for Empty {
         Ok(())
     }
 
-    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
+    fn range(&self, _: CellRange<'_>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
         Ok(())
     }
 
@@ -97,13 +97,7 @@ struct Count {
 
 impl Count {
     fn new() -> Self {
-        let descriptor = StateDescriptor {
-            name: "count".to_owned(),
-            kind: StateKind::Value,
-            version: 1,
-            reads_versions: Vec::new(),
-            migrates_versions: Vec::new(),
-        };
+        let descriptor = StateDescriptor::new("count", StateKind::Value);
         let column = StateColumn { descriptor, space: CellSpace { operator: 1, state: 0 } };
         let call = Call { state: KeyedState::new(vec![column], Arc::new(Empty)), ..Call::default() };
         let (values, counts) = (BytesColumn::default(), Vec::new());

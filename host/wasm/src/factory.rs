@@ -139,14 +139,11 @@ fn declared(module: &Module, declared: &Declared) -> Result<Descriptor, String> 
     }
     let keyed = module.inner.checked.imports_interface("millstream:record-operator/state");
     let state = StateDescriptor {
-        name: STATE.to_owned(),
-        kind: StateKind::Map,
         version: declared.state_version,
-        reads_versions: Vec::new(),
-        migrates_versions: Vec::new(),
+        ..StateDescriptor::new(STATE, StateKind::Map)
     };
     Ok(Descriptor {
-        inputs: declared.inputs.iter().map(|name| InputDescriptor { name: name.clone() }).collect(),
+        inputs: declared.inputs.iter().map(|name| InputDescriptor::records(name)).collect(),
         outputs: declared.outputs.clone(),
         states: if keyed { vec![state] } else { Vec::new() },
     })

@@ -1,7 +1,6 @@
-use super::{Call, EntryRange, Fault, Metric, StateOp};
+use super::{Call, Fault, Metric};
 use millstream_model::column::{BytesColumn, HeadersColumn};
 use millstream_model::column_ref::{CheckedColumn, ColumnRef};
-use millstream_model::descriptor::StateKind;
 
 /// An emission as it arrives from a guest; columns that are `None` are the parents'.
 #[derive(Debug, Clone, Copy)]
@@ -20,11 +19,11 @@ pub struct OutputColumns<'a> {
     pub headers: Option<(&'a [u32], ColumnRef<'a>, ColumnRef<'a>)>,
 }
 
-fn misuse<T>(reason: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn misuse<T>(reason: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Misuse(reason.into()))
 }
 
-fn checked<'a>(column: ColumnRef<'a>, rows: usize, what: &str) -> Result<CheckedColumn<'a>, Fault> {
+pub(super) fn checked<'a>(column: ColumnRef<'a>, rows: usize, what: &str) -> Result<CheckedColumn<'a>, Fault> {
     let column = column.check().map_err(|error| Fault::Misuse(format!("{what}: {error}")))?;
     if column.len() != rows {
         return misuse(format!("{what}: {} rows where {rows} were due", column.len()));
@@ -45,6 +44,9 @@ impl Call {
     /// [`Fault::Misuse`] for parts that break the contract, [`Fault::Refuse`] and [`Fault::Limit`] for what is beyond a limit.
     pub fn emit(&mut self, output: OutputColumns<'_>) -> Result<(), Fault> {
         let rows = output.parents.len();
+        if self.is_broadcast() {
+            return misuse("a record of a broadcast input emits nothing: it may only change broadcast states");
+        }
         if self.rules.ports.get(output.port as usize).is_none() {
             return misuse(format!("there is no output {} (there are {})", output.port, self.rules.ports.len()));
         }
@@ -132,75 +134,6 @@ impl Call {
         Ok(())
     }
 
-    /// Stages values for key rows; absent removes.
-    ///
-    /// # Errors
-    /// As [`Call::emit`].
-    pub fn put_values(&mut self, state: u32, key_rows: &[u32], values: ColumnRef<'_>) -> Result<(), Fault> {
-        self.state.check_state(state, StateKind::Value)?;
-        let bytes = values.bytes;
-        let values = checked(values, key_rows.len(), "state values")?;
-        let max = self.rules.limits.state_value_bytes_max as usize;
-        // All bytes at once; those of a refused call go with it.
-        let (mut start, _) = self.staged.store(bytes);
-        self.staged.ops.reserve(key_rows.len());
-        for (at, &key_row) in key_rows.iter().enumerate() {
-            self.check_key_row(key_row)?;
-            let value = values.get(at as u32).map(|bytes| (start, start + bytes.len() as u32));
-            let end = value.map_or(start, |(_, end)| end);
-            if (end - start) as usize > max {
-                return Err(self.state_too_large(key_row, (end - start) as usize, max));
-            }
-            start = end;
-            self.staged.ops.push(StateOp::Put { state, key_row, value });
-        }
-        Ok(())
-    }
-
-    fn state_too_large(&self, key_row: u32, len: usize, max: usize) -> Fault {
-        // The last row of the key is the best guess at who made it large; a wrong guess costs one more call.
-        let row = self.key_rows.iter().rposition(|&row| row == key_row).unwrap_or(0) as u32;
-        Fault::Refuse { row, reason: format!("a value in state has {len} bytes, `limits.state_value` allows {max}") }
-    }
-
-    /// Stages one map entry, or its removal.
-    ///
-    /// # Errors
-    /// As [`Call::emit`].
-    pub fn put_entry(&mut self, state: u32, key_row: u32, map_key: &[u8], value: Option<&[u8]>) -> Result<(), Fault> {
-        self.state.check_state(state, StateKind::Map)?;
-        self.check_key_row(key_row)?;
-        let max = self.rules.limits.state_value_bytes_max as usize;
-        if let Some(len) = value.map(<[u8]>::len).filter(|&len| len > max) {
-            return Err(self.state_too_large(key_row, len, max));
-        }
-        let map_key = self.staged.store(map_key);
-        let value = value.map(|bytes| self.staged.store(bytes));
-        self.staged.ops.push(StateOp::PutEntry { state, key_row, map_key, value });
-        Ok(())
-    }
-
-    /// Stages the removal of all that a state holds for key rows; of a map, entry by entry.
-    ///
-    /// # Errors
-    /// As [`Call::emit`], and [`Fault::Host`] if a map cannot be read.
-    pub fn clear_state(&mut self, state: u32, key_rows: &[u32]) -> Result<(), Fault> {
-        let kind = self.state.check_any_state(state)?.descriptor.kind;
-        for &key_row in key_rows {
-            self.check_key_row(key_row)?;
-            match kind {
-                StateKind::Value => self.staged.ops.push(StateOp::Put { state, key_row, value: None }),
-                StateKind::Map => {
-                    let all = EntryRange { prefix: &[], after: None, count_max: usize::MAX };
-                    for map_key in self.entry_keys(state, key_row, all)? {
-                        self.put_entry(state, key_row, &map_key, None)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Refuses a row that left nothing in what is staged.
     ///
     /// # Errors
@@ -221,7 +154,7 @@ impl Call {
 
     /// A mark to undo to.
     pub fn mark_staged(&mut self) -> u32 {
-        self.staged.mark()
+        self.staged.mark(self.state.changes())
     }
 
     /// Drops what was staged after a mark.
@@ -229,7 +162,9 @@ impl Call {
     /// # Errors
     /// When there is no such mark.
     pub fn undo_to(&mut self, mark: u32) -> Result<(), Fault> {
-        self.staged.undo_to(mark).ok_or_else(|| Fault::Misuse(format!("there is no mark {mark}")))
+        let changes = self.staged.undo_to(mark).ok_or_else(|| Fault::Misuse(format!("there is no mark {mark}")))?;
+        self.state.undo_to(changes);
+        Ok(())
     }
 
     /// Stages a measurement.
@@ -246,13 +181,6 @@ impl Call {
         }
         self.staged.metrics.push(metric);
         Ok(())
-    }
-
-    pub(super) fn check_key_row(&self, key_row: u32) -> Result<(), Fault> {
-        if (key_row as usize) < self.first_rows.len() {
-            return Ok(());
-        }
-        misuse(format!("there is no key row {key_row} (there are {})", self.first_rows.len()))
     }
 }
 

@@ -1,14 +1,18 @@
 //! One call of an operator: what it may read, and what it has staged so far.
 
+mod broadcast;
+mod change;
 mod emit;
 mod reads;
 mod staged;
 
+pub use crate::keyed::MapRange;
 pub use emit::OutputColumns;
-pub use reads::EntryRange;
+pub use reads::{EntryPage, EntryRange};
 pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp};
 
-use crate::keyed::KeyedState;
+use crate::keyed::{KeyedState, UserKeys};
+use millstream_model::descriptor::InputKind;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
@@ -67,6 +71,8 @@ pub struct CallRules {
     pub port_record_bytes_max: Vec<usize>,
     /// Names of the inputs.
     pub inputs: Vec<String>,
+    /// Kinds of the inputs; of one that is not here: records.
+    pub input_kinds: Vec<InputKind>,
 }
 
 /// A call in the making: owned, so that an operator can keep it beside its instance while the guest runs, and give it back.
@@ -93,12 +99,14 @@ pub struct Call {
 }
 
 impl Call {
-    /// Prepares the call for a batch: key rows are numbered in order of first appearance, effects of the call before are forgotten.
+    /// Prepares the call for a batch: key rows are numbered in order of first appearance, effects of the call before are forgotten. Records of a broadcast input
+    /// belong to no key, whether the operator is keyed or not.
     pub fn begin(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
         self.input = input;
         self.mark = mark;
+        self.state.begin_call(mark);
         self.staged.clear();
-        if keyed {
+        if keyed && !self.is_broadcast() {
             self.state.begin_batch(&batch.keys, &mut self.key_rows, &mut self.first_rows);
         } else {
             let rows = 0..batch.len() as u32;
@@ -110,12 +118,25 @@ impl Call {
         self.batch = batch;
     }
 
+    /// Whether the records come by a broadcast input.
+    #[must_use]
+    pub fn is_broadcast(&self) -> bool {
+        self.rules.input_kinds.get(self.input as usize) == Some(&InputKind::Broadcast)
+    }
+
     /// Merges what is staged for state into the open epoch. Called once the call has succeeded, or by an operator whose records succeed one
     /// by one.
     pub fn apply_state(&mut self) {
-        self.state.apply(&self.staged.ops, &self.staged.arena);
+        let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
+        self.state.apply(&self.staged.ops, &self.staged.arena, user_keys);
         self.staged.ops.clear();
         self.staged.arena.clear();
+    }
+
+    /// Takes back all that the call did: it has failed.
+    pub fn discard(&mut self) {
+        self.state.undo_to(0);
+        self.staged.clear();
     }
 }
 

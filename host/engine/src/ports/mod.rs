@@ -14,4 +14,4 @@ pub use log::{CommitsKey, LogError, LogErrorKind, TransactionLog};
 pub use operator::{CallError, OpenError, Operator, OperatorFactory};
 pub use sink::{Sink, SinkError};
 pub use source::{PartitionProgress, Poll, Source, SourceError};
-pub use state::{ChangeSet, Meta, StateBackend, StateError};
+pub use state::{CellRange, ChangeSet, Meta, StateBackend, StateError, prefix_end};

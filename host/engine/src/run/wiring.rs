@@ -2,7 +2,7 @@ use super::RunError;
 use super::board::Board;
 use crate::call::CallRules;
 use crate::exchange::Exchange;
-use crate::keyed::{KeyedState, StateColumn};
+use crate::keyed::{KeyedState, Share, StateColumn};
 use crate::ports::{Clock, OperatorFactory, Source, StateBackend};
 use crate::task::Task;
 use crate::worker::{Command, Report, Shared, Worker, WorkerParts};
@@ -60,7 +60,8 @@ pub(super) fn make_workers(
             source.seek(&own)?;
         }
         let tasks = plan.operators.iter().zip(factories.operators);
-        let tasks = tasks.map(|(node, factory)| make_task(shared, factories, node, factory));
+        let worker = exchange.worker();
+        let tasks = tasks.map(|(node, factory)| make_task(shared, factories, worker, (node, factory)));
         let (commander, commands) = channel();
         let parts = WorkerParts {
             shared: Arc::clone(shared),
@@ -78,8 +79,8 @@ pub(super) fn make_workers(
 fn make_task(
     shared: &Shared,
     factories: Factories<'_>,
-    node: &OperatorNode,
-    factory: &Arc<dyn OperatorFactory>,
+    worker: usize,
+    (node, factory): (&OperatorNode, &Arc<dyn OperatorFactory>),
 ) -> Result<Task, RunError> {
     let largest = |targets: &Vec<Target>| {
         let sinks = targets.iter().filter_map(|target| match target {
@@ -93,6 +94,7 @@ fn make_task(
         ports: node.descriptor.outputs.clone(),
         port_record_bytes_max: node.outputs.iter().map(largest).collect(),
         inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
+        input_kinds: node.descriptor.inputs.iter().map(|input| input.kind).collect(),
     };
     let entry = factories.catalog.operators.get(&node.id);
     let columns = node.descriptor.states.iter().filter_map(|descriptor| {
@@ -101,5 +103,6 @@ fn make_task(
         Some(StateColumn { descriptor: descriptor.clone(), space: CellSpace { operator, state } })
     });
     let state = KeyedState::new(columns.collect(), Arc::clone(factories.state));
+    let state = state.shared(Share::of(worker, shared.plan.workers));
     Ok(Task::new(node, Arc::clone(factory), Arc::new(rules), state)?)
 }

@@ -83,7 +83,7 @@ impl Task {
                 Attempt::Applied(std::mem::take(&mut call.staged.rejections))
             }
             Err(error) => {
-                call.staged.clear();
+                call.discard();
                 Attempt::Failed(error)
             }
         }
@@ -146,13 +146,10 @@ impl Task {
         self.call.as_ref().map_or(0, |call| call.state.memory_bytes())
     }
 
-    /// Bytes of state changed in the open epoch, nearly: changed keys are taken to be of average size.
+    /// Bytes of state changed in the open epoch, nearly.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
-        self.call.as_ref().map_or(0, |call| {
-            let keys = call.state.key_count().max(1);
-            call.state.memory_bytes() / keys * call.state.dirty_count()
-        })
+        self.call.as_ref().map_or(0, |call| call.state.dirty_bytes())
     }
 
     /// Drops the open and the frozen epoch, and the instance that ran in them.

@@ -76,6 +76,8 @@ pub struct Worker {
     touched: bool,
     /// Whether the delivery in hand is to be repeated in small pieces.
     retreat: bool,
+    /// Whether the records in hand come to every worker, and another one tells what became of them.
+    is_echo: bool,
     committed_told_ms: u64,
 }
 
@@ -116,6 +118,7 @@ impl Worker {
             is_held: false,
             touched: false,
             retreat: false,
+            is_echo: false,
             committed_told_ms: 0,
             shared: parts.shared,
         }
@@ -177,7 +180,7 @@ impl Worker {
         }
         let mut patience = patience;
         while let Some(parcel) = self.exchange.next(patience) {
-            self.run_operator(parcel.operator as usize, parcel.input, &Arc::new(parcel.batch))?;
+            self.take_parcel(parcel)?;
             patience = Duration::ZERO;
         }
         Ok(())

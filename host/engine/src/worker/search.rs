@@ -1,3 +1,4 @@
+use super::deliver::FIRST_WORKER;
 use super::{Worker, WorkerError};
 use crate::ports::CallError;
 use crate::task::{Attempt, Step, next_step};
@@ -35,11 +36,13 @@ impl Portion {
 impl Worker {
     /// Has an operator process a batch, whatever it takes: what it cannot process is refused record by record, the rest has its effects.
     pub(super) fn run_operator(&mut self, at: usize, input: u32, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
-        if let Some(counters) = self.shared.board.operators.get(at) {
+        let is_broadcast = self.is_broadcast(at, input);
+        self.is_echo = is_broadcast && self.exchange.worker() != FIRST_WORKER;
+        if let Some(counters) = self.shared.board.operators.get(at).filter(|_| !self.is_echo) {
             counters.records_in.add(batch.len() as u64);
         }
         let whole = Portion { batch: Arc::clone(batch), rows: None, searching: false, attempts: 0 };
-        let mut portions = vec![self.admit(at, whole)?];
+        let mut portions = vec![self.admit(at, whole, is_broadcast)?];
         while let Some(mut portion) = portions.pop() {
             if portion.batch.is_empty() {
                 continue;
@@ -85,6 +88,7 @@ impl Worker {
         let Some(call) = task.take_call() else { return Ok(None) };
         if let Some(counters) = counters
             && !call.staged.metrics.is_empty()
+            && !self.is_echo
         {
             counters.measure(&call.staged.metrics);
         }

@@ -146,15 +146,9 @@ fn plan(chance: &mut Chance) -> Plan {
 }
 
 fn descriptor() -> Descriptor {
-    let state = StateDescriptor {
-        name: "sum".to_owned(),
-        kind: StateKind::Value,
-        version: 1,
-        reads_versions: Vec::new(),
-        migrates_versions: Vec::new(),
-    };
+    let state = StateDescriptor::new("sum", StateKind::Value);
     Descriptor {
-        inputs: vec![InputDescriptor { name: "in".to_owned() }],
+        inputs: vec![InputDescriptor::records("in")],
         outputs: SINKS.map(str::to_owned).to_vec(),
         states: vec![state],
     }

@@ -1,7 +1,9 @@
 use wit_parser::{InterfaceId, Resolve, SourceMap};
 
 /// The contract's own files; the only copy.
-const OPERATOR: [(&str, &str); 9] = [
+const OPERATOR: [(&str, &str); 11] = [
+    ("broadcast-input.wit", include_str!("../../../../wit/operator/broadcast-input.wit")),
+    ("broadcast-state.wit", include_str!("../../../../wit/operator/broadcast-state.wit")),
     ("context.wit", include_str!("../../../../wit/operator/context.wit")),
     ("descriptors.wit", include_str!("../../../../wit/operator/descriptors.wit")),
     ("effects.wit", include_str!("../../../../wit/operator/effects.wit")),
