@@ -7,5 +7,6 @@ pub mod fakes;
 pub mod keyed;
 pub mod ports;
 pub mod run;
+pub mod swap;
 pub mod task;
 pub mod worker;

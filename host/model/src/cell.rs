@@ -45,12 +45,18 @@ pub fn read_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
     None
 }
 
-/// Appends a cell's key.
+/// Appends what the keys of all cells of a state in a key group begin with.
 #[inline]
-pub fn write_key(to: &mut Vec<u8>, space: CellSpace, group: KeyGroup, user_key: &[u8], cell_key: &[u8]) {
+pub fn write_group(to: &mut Vec<u8>, space: CellSpace, group: KeyGroup) {
     to.extend_from_slice(&space.operator.to_be_bytes());
     to.push(group.0);
     to.push(space.state);
+}
+
+/// Appends a cell's key.
+#[inline]
+pub fn write_key(to: &mut Vec<u8>, space: CellSpace, group: KeyGroup, user_key: &[u8], cell_key: &[u8]) {
+    write_group(to, space, group);
     write_varint(to, user_key.len() as u32);
     to.extend_from_slice(user_key);
     to.extend_from_slice(cell_key);
@@ -82,7 +88,7 @@ pub fn read_key(bytes: &[u8]) -> Option<CellKey<'_>> {
 /// The longer way to write 0 as LEB128: where a length or a version is due, something else follows.
 const MARKER: [u8; 2] = [0x80, 0x00];
 
-/// What a state keeps of a whole key group. Numbers are never given again.
+/// What a state keeps of a whole key group, under version 1. The numbers of facts are never given again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum GroupFact {
@@ -95,8 +101,7 @@ pub enum GroupFact {
 
 /// Appends the key of a fact.
 pub fn write_fact_key(to: &mut Vec<u8>, space: CellSpace, group: KeyGroup, fact: GroupFact) {
-    to.extend_from_slice(&space.operator.to_be_bytes());
-    to.extend_from_slice(&[group.0, space.state]);
+    write_group(to, space, group);
     to.extend_from_slice(&MARKER);
     to.push(fact as u8);
 }
@@ -105,12 +110,6 @@ pub fn write_fact_key(to: &mut Vec<u8>, space: CellSpace, group: KeyGroup, fact:
 #[must_use]
 pub fn is_fact_key(bytes: &[u8]) -> bool {
     bytes.get(4..6) == Some(MARKER.as_slice())
-}
-
-/// Appends what the cells of a key group begin with.
-pub fn write_group_prefix(to: &mut Vec<u8>, space: CellSpace, group: KeyGroup) {
-    to.extend_from_slice(&space.operator.to_be_bytes());
-    to.extend_from_slice(&[group.0, space.state]);
 }
 
 /// A cell's value taken apart.

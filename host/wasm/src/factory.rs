@@ -1,6 +1,6 @@
 //! From a module to operators: opening, describing, one instance per worker.
 
-use crate::check::{Checked, World};
+use crate::check::{Checked, MIGRATION, World};
 use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
 use crate::engine::Engine;
 use crate::error::LoadError;
@@ -100,7 +100,8 @@ impl Engine {
             World::StreamOperator => {
                 let (_, described) =
                     configured.open().map_err(|reason| LoadError::Open { operator: config.id.clone(), reason })?;
-                described.checked().map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
+                let described = described.checked().and_then(|described| check_migration(module, described));
+                described.map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
             }
             World::RecordOperator => {
                 let descriptor = declared(module, &config.declared)
@@ -112,6 +113,23 @@ impl Engine {
             }
         };
         Ok(configured)
+    }
+}
+
+/// Whether a module can migrate what its operator says it does. One that exports `migration` for an operator with state that never asks for it has forgotten to say so; in a module of several
+/// operators the export may be another one's.
+fn check_migration(module: &Module, described: Descriptor) -> Result<Descriptor, String> {
+    let is_exported = module.inner.checked.exports_interface(MIGRATION);
+    let migrating = described.states.iter().find(|state| !state.migrates_versions.is_empty());
+    match migrating {
+        Some(state) if !is_exported => Err(format!(
+            "the state `{}` migrates version(s) {:?}, but the module does not export `{MIGRATION}`",
+            state.name, state.migrates_versions
+        )),
+        None if is_exported && module.catalog().len() == 1 && described.is_keyed() => Err(format!(
+            "the module exports `{MIGRATION}`, but none of the operator's states has `migrates-versions`: no old value would ever reach it"
+        )),
+        _ => Ok(described),
     }
 }
 
@@ -175,9 +193,11 @@ impl Configured {
         let instance = probe.instantiate(&mut store)?;
         let open = probe.function(&instance, &mut store, "operator", "open")?;
         let process = probe.function(&instance, &mut store, "operator", "process")?;
+        let has_migrate = self.module.inner.checked.exports_interface(MIGRATION);
+        let migrate = has_migrate.then(|| probe.function(&instance, &mut store, "migration", "migrate")).transpose()?;
         let arguments = (self.name.as_str(), &*self.config);
         let (described,): (Result<DescriptorOut, String>,) = call(&mut store, &open, arguments)?;
-        Ok((Instance { store, process }, described?))
+        Ok((Instance { store, process, migrate }, described?))
     }
 
     pub(crate) fn open_columnar(&self) -> Result<Instance, OpenError> {
@@ -196,7 +216,7 @@ impl Configured {
         let instance = probe.instantiate(&mut store).map_err(|reason| self.error(reason))?;
         let process =
             probe.function(&instance, &mut store, "handler", "process").map_err(|reason| self.error(reason))?;
-        Ok(Instance { store, process })
+        Ok(Instance { store, process, migrate: None })
     }
 }
 

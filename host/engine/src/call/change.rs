@@ -153,7 +153,7 @@ impl Call {
             return Ok(());
         }
         if kind == StateKind::Value {
-            self.state.load(state, &self.batch.keys, &self.first_rows)?;
+            self.state.load(state)?;
             self.staged.ops.extend(key_rows.iter().map(|&key_row| StateOp::Touch { state, key_row }));
             return Ok(());
         }

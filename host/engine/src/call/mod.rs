@@ -11,7 +11,7 @@ pub use emit::OutputColumns;
 pub use reads::{EntryPage, EntryRange};
 pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp};
 
-use crate::keyed::{KeyedState, UserKeys};
+use crate::keyed::KeyedState;
 use millstream_model::descriptor::InputKind;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
@@ -127,8 +127,7 @@ impl Call {
     /// Merges what is staged for state into the open epoch. Called once the call has succeeded, or by an operator whose records succeed one
     /// by one.
     pub fn apply_state(&mut self) {
-        let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
-        self.state.apply(&self.staged.ops, &self.staged.arena, user_keys);
+        self.state.apply(&self.staged.ops, &self.staged.arena);
         self.staged.ops.clear();
         self.staged.arena.clear();
     }

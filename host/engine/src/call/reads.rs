@@ -83,11 +83,10 @@ impl Call {
     /// [`Fault::Misuse`] if there is no such state or it has another kind, [`Fault::Host`] if the store cannot be read.
     pub fn values(&mut self, state: u32, values: &mut BytesColumn) -> Result<(), Fault> {
         self.check_state(state, StateKind::Value)?;
-        self.state.load(state, &self.batch.keys, &self.first_rows)?;
-        let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
+        self.state.load(state)?;
         let staged = self.staged.ops.iter().any(|op| matches!(op, StateOp::Put { state: of, .. } if *of == state));
         if !staged {
-            self.state.gather(state, user_keys, values);
+            self.state.gather(state, values);
             return Ok(());
         }
         let mut last: Vec<Option<Option<(u32, u32)>>> = vec![None; self.first_rows.len()];
@@ -101,7 +100,7 @@ impl Call {
         }
         for (key_row, staged) in last.into_iter().enumerate() {
             match staged {
-                None => values.push(self.state.value(state, key_row as u32, user_keys)),
+                None => values.push(self.state.value(state, key_row as u32)),
                 Some(value) => values.push(value.map(|range| self.staged.bytes(range))),
             }
         }

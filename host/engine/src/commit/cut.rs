@@ -26,7 +26,7 @@ pub fn is_due(settings: &CommitSettings, state_memory_bytes: u64, open: &OpenEpo
 /// What happened in an epoch that was cut.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CutEpoch {
-    /// Outputs, changed state, lost offsets or the end of the pipeline.
+    /// Outputs, changed state, lost offsets, other versions that lie about, or the end of the pipeline.
     pub has_effects: bool,
     /// Whether positions moved.
     pub has_moved: bool,

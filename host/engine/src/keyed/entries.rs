@@ -24,6 +24,8 @@ impl MapRange<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     known: BTreeMap<MapKey, Entry>,
+    /// No entry in the store that is not known here is of a version to be migrated.
+    pub(super) is_migrated: bool,
     covered: Option<Covered>,
     /// Map keys changed in the open epoch, each once, in the order of their first change.
     changed: Vec<MapKey>,

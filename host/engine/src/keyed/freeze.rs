@@ -9,7 +9,7 @@ impl KeyedState {
     /// [`KeyedState::applied`] takes once the changes are in the store; until then the slots stay.
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
         let before = changes.len();
-        if let Err(fault) = self.sweep(changes) {
+        if let Err(fault) = self.remove_all_expired(changes) {
             // Whoever needs what cannot be read is told.
             tracing::warn!(?fault, "expired state is not removed");
         }

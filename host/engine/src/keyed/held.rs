@@ -107,6 +107,14 @@ impl Held {
         }
     }
 
+    /// Whether something is known of the cell with this cell key, that of a map or the only one of a value.
+    pub(super) fn knows(&self, cell_key: &[u8]) -> bool {
+        match self {
+            Self::Map(entries) => entries.get(cell_key).is_some(),
+            other => !other.is_unknown(),
+        }
+    }
+
     /// Memory of a value outside of this, nearly; not of a map.
     #[inline]
     pub(super) fn value_bytes(&self) -> usize {

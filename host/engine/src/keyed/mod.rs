@@ -7,10 +7,14 @@
 //!
 //! Values change when a call has succeeded. Maps, and lists, which are maps whose keys are numbers, change in place as the operator says so, and are changed back
 //! if the call fails.
+//!
+//! What is in the table has no version: it is of the one the operator writes, or of one it reads as it is. A stored value of a version that has to be migrated is *stale*; it
+//! gets into the table only rewritten, as a change of the open epoch ([`stale`]).
 
 mod broadcast;
 mod entries;
 mod evict;
+mod expiry;
 mod facts;
 mod freeze;
 mod held;
@@ -18,7 +22,7 @@ mod index;
 mod lists;
 mod maps;
 mod slots;
-mod sweep;
+pub(crate) mod stale;
 mod ttl;
 mod undo;
 mod values;
@@ -33,6 +37,7 @@ use millstream_model::column::BytesColumn;
 use millstream_model::descriptor::{StateDescriptor, StateKind};
 use millstream_model::key_group::KEY_GROUPS;
 use slots::Slots;
+use stale::Migrating;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -87,7 +92,8 @@ pub struct KeyedState {
     list_place: Option<lists::ListPlace>,
     /// Of the call in hand, or the last one.
     mark: Mark,
-    sweep: sweep::Sweep,
+    expiry: expiry::Expiry,
+    migrating: Migrating,
     /// Slot of each key row of the call in hand.
     batch_slots: Vec<u32>,
     /// Buffers of loads.
@@ -116,6 +122,7 @@ impl KeyedState {
     pub(crate) fn begin_call(&mut self, mark: Mark) {
         self.undo_to(0);
         self.list_place = None;
+        self.batch_slots.clear();
         self.mark = mark;
         for state in 0..self.states.len() as u32 {
             // What cannot be read now is tried again, and told, when the state is used in this call.
@@ -177,7 +184,7 @@ impl KeyedState {
         self.list_place = None;
         self.tables.iter_mut().for_each(broadcast::Table::clear);
         self.facts.iter_mut().for_each(|facts| *facts = facts::Facts::default());
-        self.sweep = sweep::Sweep::default();
+        self.expiry = expiry::Expiry::default();
     }
 
     /// Makes room until at most `memory_bytes_max` are held, as far as clean slots go. Between calls only.

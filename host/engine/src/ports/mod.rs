@@ -11,7 +11,7 @@ mod state;
 pub use checkpoint::{CheckpointDone, CheckpointError, CheckpointKind, CheckpointTaken, Checkpoints};
 pub use clock::{Clock, SystemClock};
 pub use log::{CommitsKey, LogError, LogErrorKind, TransactionLog};
-pub use operator::{CallError, OpenError, Operator, OperatorFactory};
+pub use operator::{CallError, OldValues, OpenError, Operator, OperatorFactory};
 pub use sink::{Sink, SinkError};
 pub use source::{PartitionProgress, Poll, Source, SourceError};
 pub use state::{CellRange, ChangeSet, Meta, StateBackend, StateError, prefix_end};

@@ -1,6 +1,8 @@
 //! What a run shows of itself: counters that workers and the committer add to once a batch, and snapshots of them for people.
 
 use crate::call::Metric;
+use crate::swap::sweep::SweepStatus;
+use crate::task::Migrated;
 use millstream_model::commit::CommitRecord;
 use millstream_model::plan::Plan;
 use serde::Serialize;
@@ -51,6 +53,10 @@ pub struct OperatorCounters {
     pub calls_failed: Counter,
     /// Time in calls, in nanoseconds.
     pub busy_ns: Counter,
+    /// Values of its state that were migrated, before a call or by a sweep.
+    pub migrated: Counter,
+    /// Values of its state that could not be migrated.
+    pub migrations_refused: Counter,
     /// Bytes its cached state holds, as of the last cut of each worker.
     pub state_bytes: AtomicU64,
     /// Its own metrics.
@@ -102,6 +108,15 @@ impl OperatorCounters {
                     }
                 }
             }
+        }
+    }
+
+    /// Adds what a task has migrated.
+    pub fn add_migrated(&self, migrated: &Migrated) {
+        if *migrated != Migrated::default() {
+            self.migrated.add(migrated.values);
+            self.migrations_refused.add(migrated.refused);
+            self.calls_failed.add(migrated.calls_failed);
         }
     }
 
@@ -166,6 +181,8 @@ pub struct CommitStatus {
     pub duration_ms: u64,
     /// Committed positions.
     pub positions: Vec<PartitionStatus>,
+    /// Sweeps of old state, of the operators that have one.
+    pub sweeps: Vec<SweepStatus>,
 }
 
 /// Everything a run shows.

@@ -2,11 +2,13 @@ use super::board::{PartitionStatus, RunPhase};
 use super::{Control, RunEnd, RunError};
 use crate::commit::{Committer, EpochEnd, EpochLost, cut};
 use crate::ports::{CheckpointDone, CheckpointError, CheckpointKind, Checkpoints};
+use crate::swap::sweep;
+use crate::swap::versions::OlderVersions;
 use crate::worker::{Command, Part, Report, Shared, WorkerError};
 use millstream_model::commit::{CommitRecord, OperatorCommit};
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError};
@@ -39,6 +41,8 @@ pub(super) struct Coordinator {
     pub(super) held: VecDeque<Report>,
     /// Whether every source of some worker has ended since the last cut.
     pub(super) has_ended: bool,
+    /// Versions that lie about beside those that are written, as of the newest commit.
+    older_versions: OlderVersions,
 }
 
 /// What has come in of an epoch.
@@ -71,7 +75,7 @@ impl Coordinator {
         committer: Committer,
         commands: Vec<Sender<Command>>,
         reports: Receiver<Report>,
-        checkpoints: Box<dyn Checkpoints>,
+        (checkpoints, older_versions): (Box<dyn Checkpoints>, OlderVersions),
     ) -> Self {
         let now_ms = shared.clock.monotonic_ms();
         let epoch = OpenEpoch::new(commands.len(), shared.plan.sinks.len(), now_ms);
@@ -87,6 +91,7 @@ impl Coordinator {
             epoch,
             held: VecDeque::new(),
             has_ended: false,
+            older_versions,
         }
     }
 
@@ -206,13 +211,16 @@ impl Coordinator {
         let parts: Vec<Part> = self.epoch.parts.iter_mut().filter_map(Option::take).collect();
         let finished = parts.iter().all(|part| part.ended);
         self.show_progress(&parts);
+        let sweeps: Vec<_> = parts.iter().map(|part| part.sweeps.clone()).collect();
+        let mut older_versions = self.older_versions.clone();
+        sweep::finish(&self.shared.plan, &sweeps, &mut older_versions);
         let mut end = EpochEnd {
             positions: Vec::new(),
             operators: self.operators(),
             changes: Vec::new(),
             gaps: Vec::new(),
             finished,
-            older_versions: BTreeMap::new(),
+            older_versions,
             force: self.epoch.is_last || !self.savepoints.is_empty(),
         };
         for part in parts {
@@ -229,6 +237,7 @@ impl Coordinator {
             },
         };
         self.audit(record.is_some())?;
+        self.shared.board.update(|status| status.sweeps = sweep::status(&self.shared.plan, &sweeps));
         self.after_commit(record, finished)
     }
 
@@ -248,6 +257,7 @@ impl Coordinator {
         let now_ms = self.shared.clock.monotonic_ms();
         let record = record.map(Arc::new);
         if let Some(record) = &record {
+            self.older_versions.clone_from(&record.older_versions);
             let took_ms = self.epoch.cut_ms.map_or(0, |cut_ms| now_ms.saturating_sub(cut_ms));
             self.shared.board.committed(record, took_ms);
             for (counters, records) in self.shared.board.sinks.iter().zip(&self.epoch.records) {

@@ -11,6 +11,7 @@ pub use control::Control;
 
 use crate::commit::{CommitPorts, Committer, CommitterSettings, Identity, Stop};
 use crate::ports::{Checkpoints, Clock, OpenError, OperatorFactory, Source, SourceError};
+use crate::swap::versions::{self, OlderVersions};
 use crate::worker::{Command, WorkerError};
 use board::RunPhase;
 use coordinator::Coordinator;
@@ -81,8 +82,10 @@ pub fn run(
         control.board().update(|status| status.phase = RunPhase::Ended);
         return Ok(RunEnd::AlreadyFinished);
     }
+    let older_versions = find_older_versions(&plan, &committer)?;
     let shared = wiring::share(&plan, control.board(), &ports.clock, ports.sink_record_bytes_max);
-    let factories = wiring::Factories { operators: &ports.operators, state: &state, catalog: &started.catalog };
+    let (catalog, older_versions) = (&started.catalog, &older_versions);
+    let factories = wiring::Factories { operators: &ports.operators, state: &state, catalog, older_versions };
     let workers = wiring::make_workers(&shared, factories, ports.sources, &started.positions)?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();
@@ -91,7 +94,8 @@ pub fn run(
         let thread = std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || worker.run());
         threads.push(thread.map_err(RunError::Thread)?);
     }
-    let mut coordinator = Coordinator::new(shared, committer, commands, workers.reports, ports.checkpoints);
+    let rest = (ports.checkpoints, older_versions.clone());
+    let mut coordinator = Coordinator::new(shared, committer, commands, workers.reports, rest);
     let end = coordinator.coordinate(control);
     coordinator.tell_all(&Command::Stop);
     coordinator.refuse_savepoints(control);
@@ -101,4 +105,22 @@ pub fn run(
     }
     control.board().update(|status| status.phase = RunPhase::Ended);
     end
+}
+
+/// Which versions of values lie about, if the operators can read all of them.
+fn find_older_versions(plan: &Plan, committer: &Committer) -> Result<OlderVersions, OpenError> {
+    let descriptor = |id: &str| plan.operators.iter().find(|node| node.id == id).map(|node| &node.descriptor);
+    let older = versions::at_start(committer.applied(), descriptor);
+    for node in &plan.operators {
+        if let Some((state, unreadable)) = versions::unreadable(&older, &node.id, &node.descriptor).first() {
+            let version =
+                node.descriptor.states.iter().find(|other| other.name == *state).map_or(0, |state| state.version);
+            let reason = format!(
+                "its state `{state}` holds values of version(s) {unreadable:?}, and this module neither reads nor migrates them (it writes version {version}): run one \
+                 that does, or give the state a new name to begin without them"
+            );
+            return Err(OpenError { operator: node.id.clone(), reason });
+        }
+    }
+    Ok(older)
 }

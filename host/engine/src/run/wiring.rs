@@ -4,6 +4,7 @@ use crate::call::CallRules;
 use crate::exchange::Exchange;
 use crate::keyed::{KeyedState, Share, StateColumn};
 use crate::ports::{Clock, OperatorFactory, Source, StateBackend};
+use crate::swap::versions::OlderVersions;
 use crate::task::Task;
 use crate::worker::{Command, Report, Shared, Worker, WorkerParts};
 use millstream_model::cell::CellSpace;
@@ -36,6 +37,8 @@ pub(super) struct Factories<'a> {
     pub(super) operators: &'a [Arc<dyn OperatorFactory>],
     pub(super) state: &'a Arc<dyn StateBackend>,
     pub(super) catalog: &'a Catalog,
+    /// Versions that lie about beside those the operators write.
+    pub(super) older_versions: &'a OlderVersions,
 }
 
 pub(super) struct Workers {
@@ -103,6 +106,7 @@ fn make_task(
         Some(StateColumn { descriptor: descriptor.clone(), space: CellSpace { operator, state } })
     });
     let state = KeyedState::new(columns.collect(), Arc::clone(factories.state));
-    let state = state.shared(Share::of(worker, shared.plan.workers));
+    let mut state = state.shared(Share::of(worker, shared.plan.workers));
+    state.set_older_versions(factories.older_versions.get(&node.id));
     Ok(Task::new(node, Arc::clone(factory), Arc::new(rules), state)?)
 }

@@ -2,18 +2,22 @@
 
 mod dead_letter;
 mod door;
+mod migrate;
 mod outputs;
 mod step;
+mod sweep;
 mod verdicts;
 
 pub use dead_letter::{DeadLetter, Provenance};
 pub use door::{Door, admit_keys};
+pub use migrate::Migrated;
 pub use step::{Step, next_step};
 pub use verdicts::{Verdict, Verdicts};
 
 use crate::call::{Call, CallRules, Mark, Rejection};
 use crate::keyed::KeyedState;
 use crate::ports::{CallError, ChangeSet, OpenError, Operator, OperatorFactory};
+use millstream_model::limits::OperatorLimits;
 use millstream_model::plan::OperatorNode;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
@@ -27,6 +31,8 @@ pub struct Task {
     call: Option<Box<Call>>,
     /// What a record usually takes, in nanoseconds: the search for a record that loops gives up on parts of a batch after a multiple of it.
     record_ns: u64,
+    migrated: Migrated,
+    sweep: Option<sweep::Sweep>,
 }
 
 /// What became of one call.
@@ -41,6 +47,11 @@ pub enum Attempt {
 /// What is kept of a task when a part of a batch is searched for the record at fault.
 const SEARCH_LIMIT_MS_MIN: u64 = 30;
 
+/// Time that a call with so many rows may take, in milliseconds.
+fn time_limit_ms(limits: &OperatorLimits, rows: usize) -> u64 {
+    limits.batch_time_ms + limits.record_time_us * rows as u64 / 1_000
+}
+
 impl Task {
     /// Makes the instance.
     ///
@@ -54,7 +65,8 @@ impl Task {
     ) -> Result<Self, OpenError> {
         let operator = factory.instantiate()?;
         let call = Some(Box::new(Call { state, rules, ..Call::default() }));
-        Ok(Self { node: node.clone(), factory, operator, call, record_ns: 0 })
+        let migrated = Migrated::default();
+        Ok(Self { node: node.clone(), factory, operator, call, record_ns: 0, migrated, sweep: None })
     }
 
     /// The operator as planned.
@@ -69,6 +81,10 @@ impl Task {
             return Attempt::Failed(CallError::Host("the operator is called while it is called".to_owned()));
         };
         call.begin(input, Arc::clone(batch), mark, self.node.keyed);
+        if let Err(error) = self.ready(&mut call) {
+            self.give_back(call);
+            return Attempt::Failed(error);
+        }
         call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
         fail::fail_point!("mid_guest_call");
         let started = std::time::Instant::now();
@@ -90,8 +106,7 @@ impl Task {
     }
 
     fn time_limit_ms(&self, rows: usize, searching: bool) -> u64 {
-        let limits = &self.node.limits;
-        let full = limits.batch_time_ms + limits.record_time_us * rows as u64 / 1_000;
+        let full = time_limit_ms(&self.node.limits, rows);
         if !searching || rows == 1 {
             return full;
         }
@@ -118,11 +133,13 @@ impl Task {
 
     /// Ends the open epoch of the state; see [`KeyedState::freeze`].
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
+        self.sweep_ends_epoch();
         self.call.as_mut().map_or(0, |call| call.state.freeze(changes))
     }
 
     /// See [`KeyedState::applied`]; then makes room down to `memory_bytes_max`.
     pub fn applied(&mut self, frozen: u32, memory_bytes_max: usize) {
+        self.sweep_applied();
         if let Some(call) = &mut self.call {
             call.state.applied(frozen);
             if call.state.memory_bytes() > memory_bytes_max {
@@ -157,6 +174,7 @@ impl Task {
     /// # Errors
     /// When a new instance cannot be made.
     pub fn reset(&mut self) -> Result<(), OpenError> {
+        self.sweep_drops_epochs();
         if let Some(call) = &mut self.call {
             call.state.drop_epochs();
             call.staged.clear();
@@ -166,3 +184,6 @@ impl Task {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,7 @@ impl Worker {
                 counters.state_bytes.store(task.state_bytes() as u64, Ordering::Relaxed);
             }
         }
+        part.sweeps = self.sweep_parts();
         self.report(Report::Part(part));
         self.exchange.end_cut();
         self.cut.is_open = false;

@@ -7,6 +7,7 @@ mod intake;
 mod protocol;
 mod refuse;
 mod search;
+mod sweep;
 
 pub use protocol::{Command, Part, Report, WorkerError};
 
@@ -79,6 +80,8 @@ pub struct Worker {
     /// Whether the records in hand come to every worker, and another one tells what became of them.
     is_echo: bool,
     committed_told_ms: u64,
+    /// When a slice of a sweep is due.
+    pace: sweep::Pace,
 }
 
 /// What a worker is made of.
@@ -102,7 +105,7 @@ impl Worker {
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
         let sinks = parts.shared.plan.sinks.len();
-        Self {
+        let mut worker = Self {
             intake: Intake::new(parts.sources, parts.shared.plan.batch),
             cut: Cut::new(parts.tasks.len()),
             split: vec![Vec::new(); parts.exchange.workers()],
@@ -120,8 +123,11 @@ impl Worker {
             retreat: false,
             is_echo: false,
             committed_told_ms: 0,
+            pace: sweep::Pace::default(),
             shared: parts.shared,
-        }
+        };
+        worker.start_sweeps();
+        worker
     }
 
     /// Works until told to stop, or until it cannot go on, which it reports.
@@ -146,6 +152,7 @@ impl Worker {
             }
             self.receive(PARCEL_WAIT)?;
             self.advance_cut();
+            self.sweep()?;
             if self.may_read() {
                 self.read()?;
             } else {

@@ -1,6 +1,7 @@
 //! What the committer and its workers tell each other.
 
 use crate::ports::{ChangeSet, OpenError, PartitionProgress, SourceError};
+use crate::swap::sweep::SweepPart;
 use millstream_model::commit::{CommitRecord, Gap, PartitionPosition};
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
@@ -65,6 +66,8 @@ pub struct Part {
     pub gaps: Vec<Gap>,
     /// Whether all its sources have come to their end.
     pub ended: bool,
+    /// How far its sweeps of old state were at the cut.
+    pub sweeps: Vec<SweepPart>,
 }
 
 /// Why a worker cannot go on.

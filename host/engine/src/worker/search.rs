@@ -72,6 +72,7 @@ impl Worker {
         let counters = self.shared.board.operators.get(at);
         if let Some(counters) = counters {
             counters.calls.add(1);
+            counters.add_migrated(&task.take_migrated());
             counters.busy_ns.add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
         }
         let rejections = match attempt {

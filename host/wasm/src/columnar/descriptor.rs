@@ -53,15 +53,22 @@ impl StateOut {
         if self.kind == StateKindOut::Broadcast && ttl.is_some() {
             return Err(format!("the state `{name}` is a broadcast state, which has no time to live"));
         }
-        if !self.migrates_versions.is_empty() {
-            return Err(unsupported(&format!("the migration of the state `{name}`")));
+        if self.kind == StateKindOut::Broadcast && !self.migrates_versions.is_empty() {
+            return Err(format!(
+                "the state `{name}` is a broadcast state, which is not migrated: let it read older versions, or give it a new name and \
+                 read its input again"
+            ));
         }
-        if self.reads_versions.contains(&self.version) {
-            return Err(format!("the state `{name}` lists its own version {} among those it also reads", self.version));
+        if self.reads_versions.contains(&self.version) || self.migrates_versions.contains(&self.version) {
+            let version = self.version;
+            return Err(format!("the state `{name}` lists its own version {version} among those it reads or migrates"));
         }
-        let Self { name, kind, version, reads_versions, properties, .. } = self;
+        if let Some(both) = self.reads_versions.iter().find(|version| self.migrates_versions.contains(version)) {
+            return Err(format!("the state `{name}` reads version {both} as it is and migrates it, too"));
+        }
+        let Self { name, kind, version, reads_versions, migrates_versions, properties, .. } = self;
         let kind = kind.into();
-        Ok(StateDescriptor { name, kind, version, reads_versions, migrates_versions: Vec::new(), ttl, properties })
+        Ok(StateDescriptor { name, kind, version, reads_versions, migrates_versions, ttl, properties })
     }
 }
 

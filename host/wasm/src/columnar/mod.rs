@@ -15,11 +15,12 @@ use crate::host::Host;
 use crate::outcome;
 use crate::ticker::ticks;
 use millstream_engine::call::Call;
-use millstream_engine::ports::{CallError, Operator};
+use millstream_engine::ports::{CallError, OldValues, Operator};
+use millstream_model::column::BytesColumn;
 use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::Func;
-use wire::{BatchIn, Failure, RejectionResult};
+use wire::{BatchIn, ColumnIn, ColumnResult, Failure, RejectionResult};
 
 /// An operator of the columnar world on one worker.
 pub(crate) struct Columnar {
@@ -33,19 +34,27 @@ pub(crate) struct Columnar {
 pub(crate) struct Instance {
     pub(crate) store: Store<Host>,
     pub(crate) process: Func,
+    /// The optional export `migration.migrate`.
+    pub(crate) migrate: Option<Func>,
 }
 
 impl Columnar {
     pub(crate) fn new(configured: Arc<Configured>, instance: Instance) -> Self {
         Self { configured, instance: Some(instance), key_rows: Vec::new() }
     }
+
+    /// The instance at hand, or a new one after a call that broke the last.
+    fn take_instance(&mut self) -> Result<Instance, CallError> {
+        let instance = self.instance.take().map_or_else(|| self.configured.open_columnar(), Ok);
+        instance.map_err(|error| CallError::Host(error.to_string()))
+    }
 }
 
 impl Operator for Columnar {
     fn process(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
-        let mut instance = match self.instance.take().map_or_else(|| self.configured.open_columnar(), Ok) {
+        let mut instance = match self.take_instance() {
             Ok(instance) => instance,
-            Err(error) => return (call, Err(CallError::Host(error.to_string()))),
+            Err(error) => return (call, Err(error)),
         };
         self.key_rows.clone_from(&call.key_rows);
         let batch = Arc::clone(&call.batch);
@@ -75,11 +84,40 @@ impl Operator for Columnar {
         }
         (call, result)
     }
+
+    fn migrate(&mut self, old: OldValues<'_>) -> Result<BytesColumn, CallError> {
+        let mut instance = self.take_instance()?;
+        let running = self.configured.ticker().run();
+        let returned = instance.migrate(old);
+        drop(running);
+        let result = match returned {
+            Ok(Ok(new)) => new.checked().map_err(|error| CallError::Trap {
+                reason: format!("`migrate` returned no column: {error}"),
+                backtrace: None,
+            }),
+            Ok(Err(failure)) => Err(failure.into_error(old.values.len())),
+            Err(error) => return Err(outcome::call_error(&error, &instance.store.data().log, old.time_limit_ms)),
+        };
+        if !matches!(result, Err(CallError::Trap { .. })) {
+            self.instance = Some(instance);
+        }
+        result
+    }
 }
 
 impl Instance {
+    fn migrate(&mut self, old: OldValues<'_>) -> wasmtime::Result<Result<ColumnResult, Failure>> {
+        let Self { store, migrate, .. } = self;
+        let Some(migrate) = migrate else { wasmtime::bail!("the module does not export `migration`") };
+        store.data_mut().begin_migration();
+        store.set_epoch_deadline(ticks(old.time_limit_ms));
+        let migrate = migrate.typed::<(u32, u32, ColumnIn<'_>), (Result<ColumnResult, Failure>,)>(&*store)?;
+        let (result,) = migrate.call(store, (old.state, old.from_version, old.values.into()))?;
+        Ok(result)
+    }
+
     fn call(&mut self, call: Box<Call>, batch: BatchIn<'_>, limit_ms: u64) -> wasmtime::Result<Result<(), Failure>> {
-        let Self { store, process } = self;
+        let Self { store, process, .. } = self;
         store.data_mut().begin(call);
         store.set_epoch_deadline(ticks(limit_ms));
         let process = process.typed::<(BatchIn<'_>,), (Result<(), Failure>,)>(&*store)?;

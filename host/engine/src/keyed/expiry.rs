@@ -10,7 +10,7 @@ use millstream_model::key_group::KeyGroup;
 
 /// Where the next slice begins.
 #[derive(Debug, Default)]
-pub(super) struct Sweep {
+pub(super) struct Expiry {
     state: u32,
     /// The key group, counted from the first one of this worker.
     group: u16,
@@ -31,16 +31,16 @@ struct Expired {
 
 impl KeyedState {
     /// Looks at one slice of the store and removes what has expired there, in the epoch that is about to end.
-    pub(super) fn sweep(&mut self, changes: &mut ChangeSet) -> Result<(), Fault> {
+    pub(super) fn remove_all_expired(&mut self, changes: &mut ChangeSet) -> Result<(), Fault> {
         let states = self.states.len() as u32;
         if !self.states.iter().any(|column| column.descriptor.ttl.is_some()) {
             return Ok(());
         }
-        let mut left = (self.sweep.changed / 2).clamp(SLICE_CELLS_MIN, SLICE_CELLS_MAX);
+        let mut left = (self.expiry.changed / 2).clamp(SLICE_CELLS_MIN, SLICE_CELLS_MAX);
         // Every group of every state once at most: an empty store is gone through in one go.
         let mut turns = states * u32::from(self.share.groups.end - self.share.groups.start).max(1);
         while left > 0 && turns > 0 {
-            let seen = self.sweep_group(left, changes)?;
+            let seen = self.look_at_group(left, changes)?;
             let is_over = seen < left;
             left -= seen;
             if is_over {
@@ -52,17 +52,17 @@ impl KeyedState {
     }
 
     fn next_group(&mut self, states: u32) {
-        self.sweep.last.clear();
-        self.sweep.group += 1;
-        if self.sweep.group >= self.share.groups.end - self.share.groups.start {
-            self.sweep.group = 0;
-            self.sweep.state = (self.sweep.state + 1) % states.max(1);
+        self.expiry.last.clear();
+        self.expiry.group += 1;
+        if self.expiry.group >= self.share.groups.end - self.share.groups.start {
+            self.expiry.group = 0;
+            self.expiry.state = (self.expiry.state + 1) % states.max(1);
         }
     }
 
     /// Looks at up to so many cells of the group in turn; how many there were.
-    fn sweep_group(&mut self, cells: usize, changes: &mut ChangeSet) -> Result<usize, Fault> {
-        let (state, group) = (self.sweep.state, KeyGroup((self.share.groups.start + self.sweep.group) as u8));
+    fn look_at_group(&mut self, cells: usize, changes: &mut ChangeSet) -> Result<usize, Fault> {
+        let (state, group) = (self.expiry.state, KeyGroup((self.share.groups.start + self.expiry.group) as u8));
         let (Some(column), Some(backend)) = (self.states.get(state as usize), self.backend.clone()) else {
             return Ok(0);
         };
@@ -70,9 +70,9 @@ impl KeyedState {
             return Ok(0);
         }
         let mut prefix = Vec::new();
-        cell::write_group_prefix(&mut prefix, column.space, group);
+        cell::write_group(&mut prefix, column.space, group);
         let end = prefix_end(&prefix);
-        let mut last = std::mem::take(&mut self.sweep.last);
+        let mut last = std::mem::take(&mut self.expiry.last);
         let start = if last.is_empty() { prefix } else { last.clone() };
         let range = CellRange { start: &start, end: end.as_deref(), descending: false };
         let (mut seen, mut expired) = (0, Vec::new());
@@ -92,7 +92,7 @@ impl KeyedState {
             }
             seen < cells
         });
-        self.sweep.last = last;
+        self.expiry.last = last;
         looked.map_err(|error| Fault::Host(error.to_string()))?;
         expired.iter().for_each(|expired| self.remove_expired(state, expired, changes));
         Ok(seen)
@@ -127,8 +127,8 @@ impl KeyedState {
         held.get().is_some_and(|held| self.lives(state).has_expired(held, user_key))
     }
 
-    /// Tells the sweep how much an epoch changed.
+    /// Notes how much an epoch changed.
     pub(super) fn note_changed(&mut self, cells: usize) {
-        self.sweep.changed = cells;
+        self.expiry.changed = cells;
     }
 }
