@@ -53,6 +53,7 @@ macro_rules! __operators {
 
             $crate::__guest::export_component!(Component with_types_in $crate::__guest::bindings);
             $crate::__export_migration!(Component $($($ability)*)+);
+            $crate::__export_broadcast_input!(Component $($($ability)*)+);
         };
 
         const _: fn() = || {
@@ -72,6 +73,30 @@ macro_rules! __operators {
 macro_rules! __ability {
     ($operator:ident Migrate) => {
         $operator.with_migrate()
+    };
+    ($operator:ident OnBroadcast) => {
+        $operator.with_on_broadcast()
+    };
+}
+
+/// Exports the interface `broadcast-input` if some operator of the component has a use for it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_broadcast_input {
+    ($component:ident) => {};
+    ($component:ident OnBroadcast $($rest:ident)*) => {
+        impl $crate::__guest::BroadcastGuest for $component {
+            fn process_broadcast(
+                batch: $crate::__guest::BroadcastBatch,
+            ) -> ::core::result::Result<(), $crate::__guest::BroadcastFailure> {
+                $crate::__guest::process_broadcast(batch)
+            }
+        }
+
+        $crate::__guest::export_broadcast_input!($component with_types_in $crate::__guest::broadcast_bindings);
+    };
+    ($component:ident $other:ident $($rest:ident)*) => {
+        $crate::__export_broadcast_input!($component $($rest)*);
     };
 }
 

@@ -1,6 +1,6 @@
 //! State that older versions of the operator wrote.
 
-use crate::{Codec, Operator, Result, Value, column::Column, descriptor::Descriptor, error::Error, stop};
+use crate::{Codec, List, Map, Operator, Result, Value, column::Column, descriptor::Descriptor, error::Error, stop};
 
 /// An operator that rewrites the state its older versions wrote. Named in the export macro: `"count": Count with Migrate`.
 ///
@@ -82,6 +82,26 @@ mod sealed {
 impl<T> sealed::Sealed for Value<T> {}
 
 impl<T: Codec> Rewritable for Value<T> {
+    type Value = T;
+
+    fn state(&self) -> u32 {
+        self.index()
+    }
+}
+
+impl<K, V> sealed::Sealed for Map<K, V> {}
+
+impl<K, V: Codec> Rewritable for Map<K, V> {
+    type Value = V;
+
+    fn state(&self) -> u32 {
+        self.index()
+    }
+}
+
+impl<T> sealed::Sealed for List<T> {}
+
+impl<T: Codec> Rewritable for List<T> {
     type Value = T;
 
     fn state(&self) -> u32 {

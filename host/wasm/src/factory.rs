@@ -1,6 +1,6 @@
 //! From a module to operators: opening, describing, one instance per worker.
 
-use crate::check::{Checked, MIGRATION, World};
+use crate::check::{BROADCAST_INPUT, Checked, MIGRATION, World};
 use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
 use crate::engine::Engine;
 use crate::error::LoadError;
@@ -11,7 +11,7 @@ use crate::outcome;
 use crate::simple::{STATE, Simple};
 use crate::ticker::{Ticker, ticks};
 use millstream_engine::ports::{OpenError, Operator, OperatorFactory};
-use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
+use millstream_model::descriptor::{Descriptor, InputDescriptor, InputKind, StateDescriptor, StateKind};
 use millstream_model::ids::Digest;
 use millstream_model::limits::OperatorLimits;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl Engine {
             World::StreamOperator => {
                 let (_, described) =
                     configured.open().map_err(|reason| LoadError::Open { operator: config.id.clone(), reason })?;
-                let described = described.checked().and_then(|described| check_migration(module, described));
+                let described = described.checked().and_then(|described| check_exports(module, described));
                 described.map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
             }
             World::RecordOperator => {
@@ -113,6 +113,22 @@ impl Engine {
             }
         };
         Ok(configured)
+    }
+}
+
+/// Whether a module exports what its operator needs beside `process`.
+fn check_exports(module: &Module, described: Descriptor) -> Result<Descriptor, String> {
+    let broadcast = described.inputs.iter().find(|input| input.kind == InputKind::Broadcast);
+    let is_exported = module.inner.checked.exports_interface(BROADCAST_INPUT);
+    match broadcast {
+        Some(input) if !is_exported => Err(format!(
+            "the input `{}` is a broadcast input, but the module does not export `{BROADCAST_INPUT}`",
+            input.name
+        )),
+        None if is_exported && module.catalog().len() == 1 => Err(format!(
+            "the module exports `{BROADCAST_INPUT}`, but none of the operator's inputs is a broadcast input: no record would ever reach it"
+        )),
+        _ => check_migration(module, described),
     }
 }
 
@@ -195,9 +211,12 @@ impl Configured {
         let process = probe.function(&instance, &mut store, "operator", "process")?;
         let has_migrate = self.module.inner.checked.exports_interface(MIGRATION);
         let migrate = has_migrate.then(|| probe.function(&instance, &mut store, "migration", "migrate")).transpose()?;
+        let has_broadcast = self.module.inner.checked.exports_interface(BROADCAST_INPUT);
+        let broadcast = || probe.function(&instance, &mut store, "broadcast-input", "process-broadcast");
+        let broadcast = has_broadcast.then(broadcast).transpose()?;
         let arguments = (self.name.as_str(), &*self.config);
         let (described,): (Result<DescriptorOut, String>,) = call(&mut store, &open, arguments)?;
-        Ok((Instance { store, process, migrate }, described?))
+        Ok((Instance { store, process, migrate, broadcast }, described?))
     }
 
     pub(crate) fn open_columnar(&self) -> Result<Instance, OpenError> {
@@ -216,7 +235,7 @@ impl Configured {
         let instance = probe.instantiate(&mut store).map_err(|reason| self.error(reason))?;
         let process =
             probe.function(&instance, &mut store, "handler", "process").map_err(|reason| self.error(reason))?;
-        Ok(Instance { store, process, migrate: None })
+        Ok(Instance { store, process, migrate: None, broadcast: None })
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Host {
     /// The simple world's part.
     pub(crate) record: RecordInHand,
     /// Columns lent to the guest by the last request.
-    pub(crate) lent: crate::columnar::Lent,
+    pub(crate) lent: crate::columnar::LentParts,
     pub(crate) memory: MemoryLimiter,
     pub(crate) log: Arc<OperatorLog>,
     pub(crate) clock: Arc<GuestClock>,
@@ -45,7 +45,7 @@ impl Host {
             call: None,
             budget: StagingBudget::default(),
             record: RecordInHand { row: 0, config },
-            lent: crate::columnar::Lent::default(),
+            lent: crate::columnar::LentParts::default(),
             memory: MemoryLimiter::new(limits),
             wasi: crate::wasi::context(&clock, &log),
             log,

@@ -4,6 +4,7 @@ use super::{Harness, run::Runner};
 use crate::{
     Codec, Migrate, Operator,
     column::Column,
+    descriptor::State,
     migrate::{self, Failure, Rewrite},
     run::Instance,
 };
@@ -14,6 +15,7 @@ pub(crate) struct Stored {
     pub(crate) state: usize,
     pub(crate) version: u32,
     pub(crate) key: Vec<u8>,
+    pub(crate) map_key: Vec<u8>,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -45,7 +47,7 @@ impl<O: Operator> Harness<O> {
         if let Err(error) = value.encode(&mut bytes) {
             panic!("the value for the state {state:?} has no encoding: {error}");
         }
-        self.put_stored(state, version, key.as_ref().to_vec(), bytes);
+        self.put_stored(state, version, (key.as_ref().to_vec(), Vec::new()), bytes);
         self
     }
 
@@ -92,20 +94,19 @@ impl<O: Operator> Harness<O> {
     #[must_use]
     pub fn swap<N: Operator>(&self, mut new: Harness<N>) -> Harness<N> {
         let outcome = self.outcome();
-        let states = self.descriptor.states.iter().zip(outcome.states.iter().zip(&outcome.versions));
-        for (state, (values, versions)) in states {
+        for (state, kept) in self.descriptor.states.iter().zip(&outcome.states) {
             if new.descriptor.states.iter().all(|other| other.name != state.name) {
                 continue;
             }
-            for (key, bytes) in values {
-                let version = versions.get(key).copied().unwrap_or(state.version);
-                new.put_stored(&state.name, version, key.clone(), bytes.clone());
+            for (key, item) in &kept.items {
+                let version = item.older_version.unwrap_or(state.version);
+                new.put_stored(&state.name, version, key.clone(), item.bytes.clone());
             }
         }
         new
     }
 
-    fn put_stored(&mut self, name: &str, version: u32, key: Vec<u8>, bytes: Vec<u8>) {
+    fn put_stored(&mut self, name: &str, version: u32, (key, map_key): (Vec<u8>, Vec<u8>), bytes: Vec<u8>) {
         let found = self.descriptor.states.iter().enumerate().find(|(_, state)| state.name == name);
         let Some((at, state)) = found else { panic!("the operator has no state {name:?}") };
         let is_read = version == state.version || state.reads.contains(&version);
@@ -116,7 +117,7 @@ impl<O: Operator> Harness<O> {
                 state.version, state.reads, state.migrates
             );
         }
-        self.stored.push(Stored { state: at, version, key, bytes });
+        self.stored.push(Stored { state: at, version, key, map_key, bytes });
         self.outcome = std::cell::OnceCell::new();
     }
 }
@@ -133,7 +134,7 @@ impl<O: Operator> Runner<'_, O> {
 
     /// Rewrites all values that can be, as the host does in the background.
     pub(super) fn sweep(&mut self) {
-        let keys: Vec<Vec<u8>> = self.outcome.versions.iter().flat_map(|versions| versions.keys().cloned()).collect();
+        let keys: Vec<Vec<u8>> = self.outcome.states.iter().flat_map(|kept| kept.older_keys().cloned()).collect();
         for key in keys {
             // One that cannot be rewritten stays as it is.
             let _ = self.migrate_key(&key);
@@ -142,28 +143,44 @@ impl<O: Operator> Runner<'_, O> {
 
     fn migrate_value(&mut self, state: usize, key: &[u8], rewrite: Rewrite<O>) -> Result<(), String> {
         let Some(described) = self.descriptor.states.get(state) else { return Ok(()) };
-        let (states, versions) = (&mut self.outcome.states, &mut self.outcome.versions);
-        let Some((values, versions)) = states.get_mut(state).zip(versions.get_mut(state)) else { return Ok(()) };
-        let version = versions.get(key).copied().filter(|version| described.migrates.contains(version));
-        let Some((version, old)) = version.zip(values.get(key)) else { return Ok(()) };
-        let mut column = Column::default();
-        column.push(Some(old));
-        match migrate::rewrite_all(self.instance.operator(), rewrite, (state as u32, version), &column) {
-            Ok(new) => {
-                versions.remove(key);
-                match new.get(0) {
-                    Some(value) => drop(values.insert(key.to_vec(), value.to_vec())),
-                    None => drop(values.remove(key)),
+        let Some(kept) = self.outcome.states.get_mut(state) else { return Ok(()) };
+        let older: Vec<_> = kept
+            .items
+            .iter()
+            .filter(|((of, _), _)| of == key)
+            .filter_map(|(at, item)| Some((at.clone(), item.older_version?, item.bytes.clone())))
+            .filter(|(_, version, _)| described.migrates.contains(version))
+            .collect();
+        for (at, version, old) in older {
+            let mut column = Column::default();
+            column.push(Some(&old));
+            let new = migrate::rewrite_all(self.instance.operator(), rewrite, (state as u32, version), &column);
+            let new = match new {
+                Ok(new) => new,
+                Err(failure) => return Err(self.refused(described, version, failure)),
+            };
+            let Some(kept) = self.outcome.states.get_mut(state) else { return Ok(()) };
+            match (new.get(0), kept.items.get_mut(&at)) {
+                (Some(value), Some(item)) => {
+                    item.bytes = value.to_vec();
+                    item.older_version = None;
                 }
-                Ok(())
+                _ => drop(kept.items.remove(&at)),
             }
-            Err(Failure::Reject(rows)) => {
+        }
+        Ok(())
+    }
+
+    /// Why a value of an older version stays as it is, or that the operator has stopped.
+    fn refused(&mut self, described: &State, version: u32, failure: Failure) -> String {
+        match failure {
+            Failure::Reject(rows) => {
                 let reason = rows.into_iter().map(|(_, reason)| reason).collect::<String>();
-                Err(format!("a value of state \"{}\", version {version}, cannot be migrated: {reason}", described.name))
+                format!("a value of state \"{}\", version {version}, cannot be migrated: {reason}", described.name)
             }
-            Err(Failure::Stop(reason)) => {
+            Failure::Stop(reason) => {
                 self.outcome.stopped = Some(reason.clone());
-                Err(reason)
+                reason
             }
         }
     }

@@ -35,7 +35,8 @@ impl World {
 
 /// What an operator of the columnar world may export besides.
 pub(crate) const MIGRATION: &str = "millstream:operator/migration@0.1.0";
-const OPTIONAL_EXPORTS: [&str; 1] = [MIGRATION];
+pub(crate) const BROADCAST_INPUT: &str = "millstream:operator/broadcast-input@0.1.0";
+const OPTIONAL_EXPORTS: [&str; 2] = [MIGRATION, BROADCAST_INPUT];
 
 /// What a checked component imports and exports: names of interfaces, with the functions used of each.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 mod described;
 mod descriptor;
 mod imports;
+mod state;
 mod wire;
 
 pub(crate) use described::{CatalogEntryOut, DescriptorOut};
 pub(crate) use descriptor::check_names;
 pub(crate) use imports::{add_to_linker, origin, request, write_line};
-pub(crate) use wire::{Lent, LogLevel};
+pub(crate) use wire::{LentParts, LogLevel};
 
 use crate::factory::Configured;
 use crate::host::Host;
@@ -36,6 +37,8 @@ pub(crate) struct Instance {
     pub(crate) process: Func,
     /// The optional export `migration.migrate`.
     pub(crate) migrate: Option<Func>,
+    /// The optional export `broadcast-input.process-broadcast`.
+    pub(crate) broadcast: Option<Func>,
 }
 
 impl Columnar {
@@ -117,8 +120,14 @@ impl Instance {
     }
 
     fn call(&mut self, call: Box<Call>, batch: BatchIn<'_>, limit_ms: u64) -> wasmtime::Result<Result<(), Failure>> {
-        let Self { store, process, .. } = self;
+        let Self { store, process, broadcast, .. } = self;
+        let is_broadcast = call.is_broadcast();
         store.data_mut().begin(call);
+        let process = match broadcast {
+            _ if !is_broadcast => process,
+            Some(broadcast) => broadcast,
+            None => wasmtime::bail!("the module does not export `broadcast-input`"),
+        };
         store.set_epoch_deadline(ticks(limit_ms));
         let process = process.typed::<(BatchIn<'_>,), (Result<(), Failure>,)>(&*store)?;
         let (result,) = process.call(store, (batch,))?;
