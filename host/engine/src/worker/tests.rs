@@ -1,4 +1,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+mod broadcast;
+
 use super::*;
 use crate::call::{Call, CallRules, OutputColumns};
 use crate::keyed::KeyedState;
