@@ -3,7 +3,17 @@
 /// Makes a component of operators: `export_operators! { "count": Count }`, once per crate of type `cdylib`.
 ///
 /// The names are those the pipeline file uses; it may leave the name out if there is only one. What an operator can do beside processing records is named after `with`:
-/// `"count": Count with Migrate`. When compiled natively (for `cargo test`) the macro only checks that the types are such operators.
+/// `"count": Count with Migrate`; an operator that lacks it does not compile. When compiled natively (for `cargo test`) the macro only checks that the types are such operators.
+///
+/// ```compile_fail,E0277
+/// # use millstream_sdk::*;
+/// # struct Count;
+/// # impl Operator for Count {
+/// #     fn open(_: &mut Setup) -> Result<Self> { Ok(Self) }
+/// #     fn process(&self, _: &Record, _: &mut Context) -> Result<()> { Ok(()) }
+/// # }
+/// export_operators! { "count": Count with Migrate } // the trait bound `Count: Migrate` is not satisfied
+/// ```
 #[macro_export]
 macro_rules! export_operators {
     ($(

@@ -75,7 +75,6 @@ pub trait Rewritable: sealed::Sealed {
 }
 
 mod sealed {
-    #[expect(unreachable_pub, reason = "it seals a public trait")]
     pub trait Sealed {}
 }
 
@@ -212,6 +211,7 @@ pub(crate) fn check<O>(operator: &O, rewrite: Rewrite<O>, descriptor: &Descripto
 }
 
 /// Whether no state of an operator that is not exported `with Migrate` says that it migrates a version.
+#[cfg(target_arch = "wasm32")]
 pub(crate) fn check_none(descriptor: &Descriptor) -> Result<(), String> {
     match descriptor.states.iter().find(|state| !state.migrates.is_empty()) {
         None => Ok(()),

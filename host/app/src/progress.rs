@@ -74,7 +74,7 @@ impl Snapshot {
                 migrations_refused: counters.migrations_refused.get(),
                 busy_ms: counters.busy_ns.get() / 1_000_000,
                 state_bytes: counters.state_bytes.load(Ordering::Relaxed),
-                metrics: counters.own(),
+                metrics: counters.own.values(),
             };
             (node.id.clone(), status)
         });

@@ -5,6 +5,7 @@ pub mod commit;
 pub mod exchange;
 pub mod fakes;
 pub mod keyed;
+pub mod places;
 pub mod ports;
 pub mod run;
 pub mod swap;

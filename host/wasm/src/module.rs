@@ -117,7 +117,7 @@ impl Engine {
     }
 
     fn compiled(&self, module: &str, digest: Digest, bytes: &[u8]) -> Result<Component, LoadError> {
-        let key = digest.to_string().trim_start_matches("sha256:").to_owned();
+        let key = digest.hex();
         if let Some(cached) = self.inner.cache.as_ref().and_then(|cache| cache.get(&self.inner.wasm, &key)) {
             return Ok(cached);
         }

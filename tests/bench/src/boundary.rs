@@ -27,6 +27,7 @@ pub fn identity_ns(place: Place, rows: usize, records: usize) -> Result<f64> {
         ports: node.descriptor.outputs.clone(),
         port_record_bytes_max: vec![usize::MAX; node.descriptor.outputs.len()],
         inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
+        ..CallRules::default()
     };
     let mut task = Task::new(&node, factory, Arc::new(rules), KeyedState::default())?;
     let batches: Vec<_> = (0..8).map(|seed| batch(rows, seed)).collect();

@@ -170,15 +170,14 @@ impl Call {
     /// Stages a measurement.
     ///
     /// # Errors
-    /// When the name is not one.
+    /// [`Fault::Misuse`] for what is no name, or has another kind; [`Fault::Limit`] for one name too many.
     pub fn metric(&mut self, metric: Metric) -> Result<(), Fault> {
-        let (Metric::Count(name, _) | Metric::Gauge(name, _) | Metric::Observe(name, _)) = &metric;
-        let mut letters = name.bytes();
-        let good = letters.next().is_some_and(|first| first.is_ascii_lowercase())
-            && letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if !good {
-            return misuse(format!("`{name}` is no name of a metric: [a-z][a-z0-9_]*"));
+        if self.is_broadcast() {
+            // Every worker would count it.
+            return misuse("a record of a broadcast input measures nothing: it may only change broadcast states");
         }
+        let names_max = self.rules.limits.metric_names_max;
+        self.metric_names.check(&self.rules.metrics, names_max, &metric)?;
         self.staged.metrics.push(metric);
         Ok(())
     }

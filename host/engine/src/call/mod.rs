@@ -3,15 +3,18 @@
 mod broadcast;
 mod change;
 mod emit;
+mod metrics;
 mod reads;
 mod staged;
 
 pub use crate::keyed::MapRange;
 pub use emit::OutputColumns;
+pub use metrics::{Measured, MetricNames, OwnMetric, OwnMetrics};
 pub use reads::{EntryPage, EntryRange};
 pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp};
 
 use crate::keyed::KeyedState;
+use crate::places::Places;
 use millstream_model::descriptor::InputKind;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
@@ -73,6 +76,10 @@ pub struct CallRules {
     pub inputs: Vec<String>,
     /// Kinds of the inputs; of one that is not here: records.
     pub input_kinds: Vec<InputKind>,
+    /// The operator's own metrics, of all its tasks.
+    pub metrics: Arc<OwnMetrics>,
+    /// What the origins of records stand for.
+    pub places: Arc<Places>,
 }
 
 /// A call in the making: owned, so that an operator can keep it beside its instance while the guest runs, and give it back.
@@ -96,6 +103,8 @@ pub struct Call {
     pub staged: Staged,
     /// Limits and names.
     pub rules: Arc<CallRules>,
+    /// Names of metrics, as far as this task knows them.
+    pub metric_names: MetricNames,
 }
 
 impl Call {
@@ -106,6 +115,7 @@ impl Call {
         self.mark = mark;
         self.state.begin_call(mark);
         self.staged.clear();
+        self.metric_names.begin();
         if keyed && !self.is_broadcast() {
             self.state.begin_batch(&batch.keys, &mut self.key_rows, &mut self.first_rows);
         } else {
@@ -136,6 +146,13 @@ impl Call {
     pub fn discard(&mut self) {
         self.state.undo_to(0);
         self.staged.clear();
+    }
+
+    /// Adds what a call that succeeded has measured to what its epoch has.
+    pub fn apply_metrics(&mut self, measured: &mut Measured) {
+        if !self.staged.metrics.is_empty() {
+            self.metric_names.apply(&self.rules.metrics, &self.staged.metrics, measured);
+        }
     }
 }
 

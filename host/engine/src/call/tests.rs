@@ -13,6 +13,7 @@ fn call(values: &[&[u8]], limits: OperatorLimits) -> Call {
         ports: vec!["out".to_owned(), "late".to_owned()],
         port_record_bytes_max: vec![64, usize::MAX],
         inputs: vec!["in".to_owned()],
+        ..CallRules::default()
     };
     let mut call = Call { rules: Arc::new(rules), ..Call::default() };
     let mut batch = RecordBatch::default();

@@ -25,7 +25,7 @@ pub use stop::{EpochLost, Stop};
 pub use sums::{sum_changes, sum_output, sum_outputs};
 
 use crate::ports::{ChangeSet, Clock, Sink, StateBackend, TransactionLog};
-use crate::swap::versions::OlderVersions;
+use crate::swap::plan::OlderVersions;
 use millstream_model::commit::{Catalog, CommitRecord, Gap, OperatorCommit, PartitionPosition, TopicIdentity};
 use millstream_model::ids::{Digest, Incarnation, Lineage, Token};
 use std::collections::BTreeMap;
@@ -128,7 +128,7 @@ pub struct EpochEnd {
     /// Whether every source has come to its end.
     pub finished: bool,
     /// Versions of stored values beside the one that is written, once the epoch is committed.
-    pub older_versions: OlderVersions,
+    pub older_versions: BTreeMap<String, OlderVersions>,
     /// Whether somebody waits for this commit.
     pub force: bool,
 }

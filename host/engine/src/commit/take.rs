@@ -2,8 +2,10 @@ use super::codec::{decode_entry, decode_open, encode_open};
 use super::decide::{self, Begin, Found, KEY_GROUPS, StoreFacts};
 use super::{CommitPorts, Identity, Stop};
 use crate::ports::{Clock, CommitsKey, LogError, LogErrorKind, Meta, StateBackend, TransactionLog};
+use crate::swap::restart;
 use millstream_model::commit::{Catalog, OpenRecord};
 use millstream_model::ids::Incarnation;
+use std::collections::BTreeMap;
 
 /// Attempts at writing the `open` record.
 const OPEN_ATTEMPTS: u32 = 10;
@@ -87,7 +89,8 @@ fn decide(
     if let Some(commit) = committed {
         catalog.extend(&commit.catalog);
     }
-    let open = make_open(identity, found.open.as_ref(), catalog, clock.now_ms())?;
+    let mut open = make_open(identity, found.open.as_ref(), catalog, clock.now_ms())?;
+    open.named_since = restart::named_since(&open.digests, found.open.as_ref(), committed);
     Ok((begin, open))
 }
 
@@ -168,5 +171,6 @@ fn make_open(
         digests: identity.digests.clone(),
         key_groups: KEY_GROUPS.to_owned(),
         sink_starts,
+        named_since: BTreeMap::new(),
     })
 }

@@ -32,6 +32,7 @@ pub(crate) use maps::{MapOf, UserKeys};
 
 use crate::call::{Fault, Mark};
 use crate::ports::StateBackend;
+use crate::swap::plan::OlderVersions;
 use millstream_model::cell::CellSpace;
 use millstream_model::column::BytesColumn;
 use millstream_model::descriptor::{StateDescriptor, StateKind};
@@ -102,7 +103,7 @@ pub struct KeyedState {
 }
 
 impl KeyedState {
-    /// The state of an operator whose cells lie in `backend`; all of it, unless [`KeyedState::shared`] says otherwise.
+    /// The state of an operator whose cells lie in `backend`; all of it, unless [`KeyedState::share`] says otherwise.
     #[must_use]
     pub fn new(states: Vec<StateColumn>, backend: Arc<dyn StateBackend>) -> Self {
         let mut state = Self { slots: Slots::new(states.len()), backend: Some(backend), ..Self::default() };
@@ -112,10 +113,9 @@ impl KeyedState {
         state
     }
 
-    /// The same, of which only a share is this worker's.
-    #[must_use]
-    pub fn shared(self, share: Share) -> Self {
-        Self { share, ..self }
+    /// Says which share of it is this worker's, before the first call.
+    pub fn share(&mut self, share: Share) {
+        self.share = share;
     }
 
     /// Says when the call in hand takes place.
@@ -134,6 +134,13 @@ impl KeyedState {
     #[must_use]
     pub fn states(&self) -> &[StateColumn] {
         &self.states
+    }
+
+    /// Takes other descriptors of the same states: what is held of them stays. What the operator before could not migrate, this one may.
+    pub fn describe(&mut self, states: Vec<StateColumn>, older: &OlderVersions) {
+        self.states = states;
+        self.migrating = Migrating::default();
+        self.set_older_versions(older);
     }
 
     /// Numbers the keys of a batch in order of first appearance.

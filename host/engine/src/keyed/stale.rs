@@ -6,7 +6,8 @@
 use super::KeyedState;
 use super::held::Held;
 use crate::call::Fault;
-use crate::swap::versions;
+use crate::swap::plan::OlderVersions;
+use crate::swap::sweep::to_migrate;
 use millstream_model::cell::{self, CellValue};
 use millstream_model::column::BytesColumn;
 use millstream_model::descriptor::StateKind;
@@ -31,9 +32,18 @@ pub(super) struct Migrating {
 #[derive(Debug, Default)]
 struct Refused {
     /// By the key of the cell.
-    cells: HashMap<Box<[u8]>, Box<str>>,
+    cells: HashMap<Box<[u8]>, Unfit>,
     /// By what the cells of a key's map begin with: one of them.
-    maps: HashMap<Box<[u8]>, Box<str>>,
+    maps: HashMap<Box<[u8]>, Unfit>,
+}
+
+/// Why a value cannot be migrated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    /// For a person.
+    pub(crate) reason: Box<str>,
+    /// Whether the operator failed on it; else it rejected it.
+    pub(crate) is_fault: bool,
 }
 
 /// A stored value as the operator takes it.
@@ -73,7 +83,7 @@ pub(crate) struct Search {
     after: Option<Vec<u8>>,
     found: Vec<Stale>,
     /// Key rows with values that cannot be migrated, and why.
-    pub(crate) refused: BTreeMap<u32, String>,
+    pub(crate) unfit: BTreeMap<u32, Unfit>,
 }
 
 /// What a look at a part of the store has shown.
@@ -121,10 +131,10 @@ impl Stale {
 
 impl KeyedState {
     /// Says which versions of values may lie in the store beside those the operator writes, by name of the state.
-    pub fn set_older_versions(&mut self, older: Option<&BTreeMap<String, Vec<u32>>>) {
-        let of = |name: &str| older.and_then(|states| states.get(name)).map_or(&[][..], Vec::as_slice);
+    pub fn set_older_versions(&mut self, older: &OlderVersions) {
+        let of = |name: &str| older.get(name).map_or(&[][..], Vec::as_slice);
         let descriptors = self.states.iter().map(|column| &column.descriptor);
-        let versions: Vec<_> = descriptors.map(|state| versions::to_migrate(state, of(&state.name))).collect();
+        let versions: Vec<_> = descriptors.map(|state| to_migrate(state, of(&state.name))).collect();
         if versions.iter().all(Vec::is_empty) {
             self.migrating = Migrating::default();
         } else {
@@ -196,7 +206,7 @@ impl KeyedState {
                 Some(Stored::Stale(value)) => {
                     let cell = wanted.get(row).unwrap_or_default();
                     match self.migrating.refused.cells.get(cell) {
-                        Some(reason) => drop(search.refused.insert(self.key_row_of(at), reason.to_string())),
+                        Some(unfit) => drop(search.unfit.insert(self.key_row_of(at), unfit.clone())),
                         None => Stale::add(&mut search.found, state, cell, &value).slots.push(at),
                     }
                 }
@@ -213,14 +223,14 @@ impl KeyedState {
             let key_row = search.key_row as u32;
             if !self.is_map_migrated(at, state) {
                 let map = self.map_prefix(at, state);
-                if let Some(reason) = self.migrating.refused.maps.get(map.as_slice()) {
-                    search.refused.insert(key_row, reason.to_string());
+                if let Some(unfit) = self.migrating.refused.maps.get(map.as_slice()) {
+                    search.unfit.insert(key_row, unfit.clone());
                 } else {
                     search.after = self.find_entries_of(&map, at, search)?;
                     if search.after.is_some() {
                         return Ok(false);
                     }
-                    let is_migrated = !search.refused.contains_key(&key_row);
+                    let is_migrated = !search.unfit.contains_key(&key_row);
                     self.slots.with_entries(at, state, |entries| entries.is_migrated = is_migrated);
                 }
             }
@@ -244,8 +254,8 @@ impl KeyedState {
             match self.judge(state, stored) {
                 Ok(Stored::Readable(_) | Stored::Foreign(_)) => true,
                 Ok(Stored::Stale(value)) => {
-                    if let Some(reason) = self.migrating.refused.cells.get(cell) {
-                        search.refused.insert(key_row, reason.to_string());
+                    if let Some(unfit) = self.migrating.refused.cells.get(cell) {
+                        search.unfit.insert(key_row, unfit.clone());
                         return true;
                     }
                     Stale::add(&mut search.found, state, cell, &value).slots.push(at);
@@ -359,17 +369,17 @@ impl KeyedState {
     }
 
     /// Remembers that a value cannot be migrated: it keeps its bytes. Tells its key row in the call in hand.
-    pub(crate) fn refuse(&mut self, stale: &Stale, row: u32, reason: &str) -> u32 {
+    pub(crate) fn refuse(&mut self, stale: &Stale, row: u32, unfit: &Unfit) -> u32 {
         let (Some(&at), Some(cell)) = (stale.slots.get(row as usize), stale.cells.get(row)) else {
             return u32::MAX;
         };
         if self.migrating.refused.cells.len() < REFUSED_MAX {
-            self.migrating.refused.cells.insert(cell.into(), reason.into());
+            self.migrating.refused.cells.insert(cell.into(), unfit.clone());
         }
         if self.states.get(stale.state as usize).is_some_and(|column| column.descriptor.kind != StateKind::Value) {
             let map = self.map_prefix(at, stale.state);
             if self.migrating.refused.maps.len() < REFUSED_MAX {
-                self.migrating.refused.maps.insert(map.into(), reason.into());
+                self.migrating.refused.maps.insert(map.into(), unfit.clone());
             }
             self.slots.with_entries(at, stale.state, |entries| entries.is_migrated = false);
         }

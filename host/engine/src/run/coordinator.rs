@@ -1,9 +1,9 @@
 use super::board::{PartitionStatus, RunPhase};
+use super::swaps::Swaps;
 use super::{Control, RunEnd, RunError};
 use crate::commit::{Committer, EpochEnd, EpochLost, cut};
 use crate::ports::{CheckpointDone, CheckpointError, CheckpointKind, Checkpoints};
 use crate::swap::sweep;
-use crate::swap::versions::OlderVersions;
 use crate::worker::{Command, Part, Report, Shared, WorkerError};
 use millstream_model::commit::{CommitRecord, OperatorCommit};
 use millstream_model::ids::SinkIndex;
@@ -27,6 +27,8 @@ const SPARE_MAX: usize = 64;
 /// in the next; of that nothing is written before the one before is decided.
 pub(super) struct Coordinator {
     pub(super) shared: Arc<Shared>,
+    /// Which versions run.
+    pub(super) swaps: Swaps,
     pub(super) committer: Committer,
     commands: Vec<Sender<Command>>,
     pub(super) reports: Receiver<Report>,
@@ -41,8 +43,6 @@ pub(super) struct Coordinator {
     pub(super) held: VecDeque<Report>,
     /// Whether every source of some worker has ended since the last cut.
     pub(super) has_ended: bool,
-    /// Versions that lie about beside those that are written, as of the newest commit.
-    older_versions: OlderVersions,
 }
 
 /// What has come in of an epoch.
@@ -71,16 +71,17 @@ impl OpenEpoch {
 
 impl Coordinator {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        (shared, swaps): (Arc<Shared>, Swaps),
         committer: Committer,
         commands: Vec<Sender<Command>>,
         reports: Receiver<Report>,
-        (checkpoints, older_versions): (Box<dyn Checkpoints>, OlderVersions),
+        checkpoints: Box<dyn Checkpoints>,
     ) -> Self {
         let now_ms = shared.clock.monotonic_ms();
-        let epoch = OpenEpoch::new(commands.len(), shared.plan.sinks.len(), now_ms);
+        let epoch = OpenEpoch::new(commands.len(), swaps.lineup().plan.sinks.len(), now_ms);
         Self {
             shared,
+            swaps,
             committer,
             commands,
             reports,
@@ -91,7 +92,6 @@ impl Coordinator {
             epoch,
             held: VecDeque::new(),
             has_ended: false,
-            older_versions,
         }
     }
 
@@ -99,6 +99,7 @@ impl Coordinator {
     pub(super) fn coordinate(&mut self, control: &Control) -> Result<RunEnd, RunError> {
         self.set_phase(RunPhase::Running);
         loop {
+            self.tend_swaps(control);
             self.cut_if_due(control);
             let wait = Duration::from_millis(self.wait_ms());
             let end = match self.reports.recv_timeout(wait) {
@@ -131,7 +132,7 @@ impl Coordinator {
 
     fn wait_ms(&self) -> u64 {
         let age_ms = self.shared.clock.monotonic_ms().saturating_sub(self.epoch.opened_ms);
-        self.shared.plan.commit.interval_ms.saturating_sub(age_ms).clamp(1, WAIT_MS_MAX)
+        self.swaps.lineup().plan.commit.interval_ms.saturating_sub(age_ms).clamp(1, WAIT_MS_MAX)
     }
 
     fn cut_if_due(&mut self, control: &Control) {
@@ -139,7 +140,7 @@ impl Coordinator {
             return;
         }
         self.savepoints.append(&mut control.take_savepoints());
-        let plan = &self.shared.plan;
+        let plan = &self.swaps.lineup().plan;
         let now_ms = self.shared.clock.monotonic_ms();
         let dirty_bytes = self.shared.dirty_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
         let open = cut::OpenEpoch {
@@ -148,8 +149,15 @@ impl Coordinator {
             dirty_bytes,
         };
         let is_last = control.is_draining();
-        let is_asked = is_last || self.has_ended || !self.savepoints.is_empty();
-        if !is_asked && !cut::is_due(&plan.commit, plan.state_memory_bytes, &open) {
+        let (is_asked, is_due) = match self.swaps.trial_is_over() {
+            // A trial has a time of its own, and nobody else's wish makes it shorter.
+            Some(is_over) => (is_over, cut::is_full(&plan.commit, plan.state_memory_bytes, &open)),
+            None => (
+                !self.savepoints.is_empty() || self.swaps.is_armed(),
+                cut::is_due(&plan.commit, plan.state_memory_bytes, &open),
+            ),
+        };
+        if !(is_asked || is_due || is_last || self.has_ended) {
             return;
         }
         if is_last {
@@ -158,14 +166,19 @@ impl Coordinator {
         self.has_ended = false;
         self.epoch.cut_ms = Some(now_ms);
         self.epoch.is_last = is_last;
-        self.tell_all(&Command::Cut { last: is_last });
+        let switch = if is_last { None } else { self.swaps.take_switch() };
+        self.tell_all(&Command::Cut { last: is_last, switch });
     }
 
     /// Takes a report in its turn; tells the end of the run.
     fn hear(&mut self, report: Report) -> Result<Option<RunEnd>, RunError> {
         match report {
             Report::Output { worker, .. } if self.epoch.has_part_of(worker) => self.held.push_back(report),
-            Report::Output { sink, batch, .. } => self.write(sink, batch)?,
+            Report::Output { sink, batch, .. } => {
+                if let Some(batch) = self.swaps.hold(sink, batch) {
+                    self.write_now(sink, batch)?;
+                }
+            }
             Report::Part(part) => {
                 let worker = part.worker;
                 if let Some(place) = self.epoch.parts.get_mut(worker) {
@@ -177,13 +190,18 @@ impl Coordinator {
             }
             Report::Ended => self.has_ended = true,
             Report::Failed(error) => return Err(error.into()),
-            // Answers to what only recovery asks.
-            Report::Held | Report::Ready => {}
+            Report::TrialFailed(fault) => {
+                self.swaps.hear_fault(fault);
+                self.fail_trial_if_told()?;
+            }
+            // News for whoever looks at the trial next, and answers to what only recovery asks.
+            Report::TrialFull | Report::Held | Report::Ready => {}
         }
         Ok(None)
     }
 
-    fn write(&mut self, sink: SinkIndex, batch: RecordBatch) -> Result<(), RunError> {
+    /// Hands records to the committer; false: the epoch was lost, and everything since the newest commit is dropped.
+    pub(super) fn write_now(&mut self, sink: SinkIndex, batch: RecordBatch) -> Result<bool, RunError> {
         let bytes = batch.bytes_len() as u64;
         let written = self.committer.write(sink, &batch);
         self.shared.output_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -193,8 +211,8 @@ impl Coordinator {
         }
         self.reuse(batch);
         match written {
-            Ok(()) => Ok(()),
-            Err(lost) => self.recover(&lost).map(|_| ()),
+            Ok(()) => Ok(true),
+            Err(lost) => self.recover(&lost).map(|record| record.is_some()),
         }
     }
 
@@ -208,12 +226,17 @@ impl Coordinator {
 
     /// Commits the epoch, all parts of which are in.
     fn commit(&mut self) -> Result<Option<RunEnd>, RunError> {
-        let parts: Vec<Part> = self.epoch.parts.iter_mut().filter_map(Option::take).collect();
+        let mut parts: Vec<Part> = self.epoch.parts.iter_mut().filter_map(Option::take).collect();
         let finished = parts.iter().all(|part| part.ended);
         self.show_progress(&parts);
-        let sweeps: Vec<_> = parts.iter().map(|part| part.sweeps.clone()).collect();
-        let mut older_versions = self.older_versions.clone();
-        sweep::finish(&self.shared.plan, &sweeps, &mut older_versions);
+        self.swaps.take_parts(&parts);
+        if !self.judge_trial()? {
+            return Ok(None);
+        }
+        let lineup = Arc::clone(self.swaps.lineup());
+        let sweeps: Vec<_> = parts.iter_mut().map(|part| std::mem::take(&mut part.sweeps)).collect();
+        let mut older_versions = lineup.older_versions.clone();
+        sweep::finish(&lineup.plan, &sweeps, &mut older_versions);
         let mut end = EpochEnd {
             positions: Vec::new(),
             operators: self.operators(),
@@ -221,7 +244,7 @@ impl Coordinator {
             gaps: Vec::new(),
             finished,
             older_versions,
-            force: self.epoch.is_last || !self.savepoints.is_empty(),
+            force: self.epoch.is_last || !self.savepoints.is_empty() || self.swaps.forces_commit(),
         };
         for part in parts {
             end.positions.extend(part.positions);
@@ -237,7 +260,9 @@ impl Coordinator {
             },
         };
         self.audit(record.is_some())?;
-        self.shared.board.update(|status| status.sweeps = sweep::status(&self.shared.plan, &sweeps));
+        for (at, _) in lineup.plan.operators.iter().enumerate() {
+            self.shared.board.show_migration(at, sweep::status(&lineup.plan, at, &sweeps));
+        }
         self.after_commit(record, finished)
     }
 
@@ -257,25 +282,29 @@ impl Coordinator {
         let now_ms = self.shared.clock.monotonic_ms();
         let record = record.map(Arc::new);
         if let Some(record) = &record {
-            self.older_versions.clone_from(&record.older_versions);
             let took_ms = self.epoch.cut_ms.map_or(0, |cut_ms| now_ms.saturating_sub(cut_ms));
             self.shared.board.committed(record, took_ms);
+            self.swaps.take_older_versions(record);
             for (counters, records) in self.shared.board.sinks.iter().zip(&self.epoch.records) {
                 counters.records.add(*records);
             }
         }
         self.checkpoint(record.is_some(), now_ms);
         let is_last = self.epoch.is_last;
-        self.tell_all(&Command::Applied(record));
+        self.tell_all(&Command::Applied(record.clone()));
         let opened_ms = self.epoch.cut_ms.unwrap_or(now_ms);
-        self.epoch = OpenEpoch::new(self.workers(), self.shared.plan.sinks.len(), opened_ms);
+        self.epoch = OpenEpoch::new(self.workers(), self.swaps.lineup().plan.sinks.len(), opened_ms);
+        self.swaps.epoch_done(record.as_deref());
         if finished {
             return Ok(Some(RunEnd::Finished));
         }
         if is_last {
             return Ok(Some(RunEnd::Drained));
         }
-        for report in std::mem::take(&mut self.held) {
+        self.fail_trial_if_told()?;
+        // Where one of them loses the epoch, the others are dropped with it.
+        for _ in 0..self.held.len() {
+            let Some(report) = self.held.pop_front() else { break };
             if let Some(end) = self.hear(report)? {
                 return Ok(Some(end));
             }
@@ -289,7 +318,7 @@ impl Coordinator {
     }
 
     fn operators(&self) -> Vec<OperatorCommit> {
-        let operators = self.shared.plan.operators.iter();
+        let operators = self.swaps.lineup().plan.operators.iter();
         operators
             .map(|node| OperatorCommit {
                 id: node.id.clone(),
@@ -307,7 +336,7 @@ impl Coordinator {
     }
 
     fn show_progress(&self, parts: &[Part]) {
-        let plan = &self.shared.plan;
+        let plan = &self.swaps.lineup().plan;
         let progress = parts.iter().flat_map(|part| &part.progress);
         let mut positions: Vec<PartitionStatus> = progress
             .map(|(source, progress)| PartitionStatus {
@@ -325,7 +354,7 @@ impl Coordinator {
     fn checkpoint(&mut self, is_new: bool, now_ms: u64) {
         let savepoints = std::mem::take(&mut self.savepoints);
         let Some(record) = self.committer.applied() else {
-            refuse(savepoints, &self.shared.plan.id, "nothing has been committed yet");
+            refuse(savepoints, &self.swaps.lineup().plan.id, "nothing has been committed yet");
             return;
         };
         if !savepoints.is_empty() {
@@ -337,7 +366,7 @@ impl Coordinator {
             self.checkpoints.take(record, CheckpointKind::Savepoint, done);
             return;
         }
-        let interval_ms = self.shared.plan.checkpoint_interval_ms;
+        let interval_ms = self.swaps.lineup().plan.checkpoint_interval_ms;
         if is_new && interval_ms.is_some_and(|interval_ms| now_ms.saturating_sub(self.checkpointed_ms) >= interval_ms) {
             self.checkpointed_ms = now_ms;
             let done: CheckpointDone = Box::new(|taken| match taken {
@@ -352,7 +381,7 @@ impl Coordinator {
     pub(super) fn refuse_savepoints(&mut self, control: &Control) {
         let mut waiting = std::mem::take(&mut self.savepoints);
         waiting.append(&mut control.take_savepoints());
-        refuse(waiting, &self.shared.plan.id, "the run ended before the next commit");
+        refuse(waiting, &self.swaps.lineup().plan.id, "the run ended before the next commit");
     }
 }
 

@@ -3,7 +3,10 @@
 pub mod board;
 mod control;
 mod coordinator;
+mod prepare;
 mod recovery;
+mod swaps;
+mod switching;
 mod wiring;
 
 pub use board::Board;
@@ -11,12 +14,15 @@ pub use control::Control;
 
 use crate::commit::{CommitPorts, Committer, CommitterSettings, Identity, Stop};
 use crate::ports::{Checkpoints, Clock, OpenError, OperatorFactory, Source, SourceError};
-use crate::swap::versions::{self, OlderVersions};
-use crate::worker::{Command, WorkerError};
+use crate::swap::Refusal;
+use crate::swap::plan::unread;
+use crate::worker::{Command, Lineup, WorkerError};
 use board::RunPhase;
 use coordinator::Coordinator;
 use millstream_model::plan::Plan;
 use std::sync::Arc;
+use swaps::Swaps;
+use wiring::PartsMaker;
 
 /// The outside world of a run.
 pub struct RunPorts {
@@ -76,17 +82,29 @@ pub fn run(
     settings: CommitterSettings,
     control: &Control,
 ) -> Result<RunEnd, RunError> {
-    let state = Arc::clone(&ports.commit.state);
+    let end = run_until_the_end(&plan, ports, identity, settings, control);
+    control.end();
+    control.board().update(|status| status.phase = RunPhase::Ended);
+    end
+}
+
+fn run_until_the_end(
+    plan: &Arc<Plan>,
+    ports: RunPorts,
+    identity: Identity,
+    settings: CommitterSettings,
+    control: &Control,
+) -> Result<RunEnd, RunError> {
+    let store = Arc::clone(&ports.commit.state);
     let (committer, started) = Committer::start(ports.commit, identity, settings)?;
     if started.finished {
-        control.board().update(|status| status.phase = RunPhase::Ended);
         return Ok(RunEnd::AlreadyFinished);
     }
-    let older_versions = find_older_versions(&plan, &committer)?;
-    let shared = wiring::share(&plan, control.board(), &ports.clock, ports.sink_record_bytes_max);
-    let (catalog, older_versions) = (&started.catalog, &older_versions);
-    let factories = wiring::Factories { operators: &ports.operators, state: &state, catalog, older_versions };
-    let workers = wiring::make_workers(&shared, factories, ports.sources, &started.positions)?;
+    let shared = wiring::share(plan, control, &ports.clock, ports.sink_record_bytes_max);
+    let maker = PartsMaker { shared: Arc::clone(&shared), store };
+    let lineup = Arc::new(maker.first(plan, &ports.operators, &started.catalog, committer.applied()));
+    refuse_unread(&lineup)?;
+    let workers = wiring::make_workers(&shared, &lineup, ports.sources, &started.positions)?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();
     for (at, (worker, command)) in workers.workers.into_iter().enumerate() {
@@ -94,33 +112,24 @@ pub fn run(
         let thread = std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || worker.run());
         threads.push(thread.map_err(RunError::Thread)?);
     }
-    let rest = (ports.checkpoints, older_versions.clone());
-    let mut coordinator = Coordinator::new(shared, committer, commands, workers.reports, rest);
+    let swaps = Swaps::new(maker, &lineup, commands.len());
+    let mut coordinator = Coordinator::new((shared, swaps), committer, commands, workers.reports, ports.checkpoints);
     let end = coordinator.coordinate(control);
     coordinator.tell_all(&Command::Stop);
     coordinator.refuse_savepoints(control);
+    coordinator.swaps.end();
     for thread in threads {
         // A panic was caught and reported by the worker itself.
         let _ = thread.join();
     }
-    control.board().update(|status| status.phase = RunPhase::Ended);
     end
 }
 
-/// Which versions of values lie about, if the operators can read all of them.
-fn find_older_versions(plan: &Plan, committer: &Committer) -> Result<OlderVersions, OpenError> {
-    let descriptor = |id: &str| plan.operators.iter().find(|node| node.id == id).map(|node| &node.descriptor);
-    let older = versions::at_start(committer.applied(), descriptor);
-    for node in &plan.operators {
-        if let Some((state, unreadable)) = versions::unreadable(&older, &node.id, &node.descriptor).first() {
-            let version =
-                node.descriptor.states.iter().find(|other| other.name == *state).map_or(0, |state| state.version);
-            let reason = format!(
-                "its state `{state}` holds values of version(s) {unreadable:?}, and this module neither reads nor migrates them (it writes version {version}): run one \
-                 that does, or give the state a new name to begin without them"
-            );
-            return Err(OpenError { operator: node.id.clone(), reason });
-        }
-    }
-    Ok(older)
+/// Refuses to begin with a module that cannot read what lies in the store.
+fn refuse_unread(lineup: &Lineup) -> Result<(), OpenError> {
+    lineup.operators.iter().try_for_each(|parts| {
+        let refusals = unread(&parts.node.descriptor, &parts.older_versions);
+        let refused = |refusal: &Refusal| OpenError { operator: parts.node.id.clone(), reason: refusal.to_string() };
+        refusals.first().map_or(Ok(()), |refusal| Err(refused(refusal)))
+    })
 }

@@ -1,10 +1,21 @@
 //! What the workers' sweeps come to: which versions no value has any more, and what people are shown.
 
-use super::versions::{OlderVersions, after_sweep};
+use super::MigrationStatus;
+use super::plan::OlderVersions;
+use millstream_model::descriptor::StateDescriptor;
 use millstream_model::ids::{Generation, OperatorIndex};
 use millstream_model::plan::{OperatorNode, Plan};
-use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// Those of the versions that may lie about which the operator migrates.
+#[must_use]
+pub fn to_migrate(state: &StateDescriptor, older: &[u32]) -> Vec<u32> {
+    older
+        .iter()
+        .copied()
+        .filter(|version| *version != state.version && state.migrates_versions.contains(version))
+        .collect()
+}
 
 /// How far one worker has come with the state of one operator, as of a cut: everything counted is in this epoch or in those before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,23 +44,6 @@ impl SweepPart {
     }
 }
 
-/// The background migration of an operator's state, all workers together, as of the last commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SweepStatus {
-    /// The operator's id.
-    pub operator: String,
-    /// Whether the whole state has been gone through.
-    pub done: bool,
-    /// Cells looked at.
-    pub cells_seen: u64,
-    /// Cells there are, taken from those that were seen: keys are spread evenly. `None` before there is anything to go by.
-    pub cells_estimated: Option<u64>,
-    /// Cells migrated by the sweep; those that records touched first are not among them.
-    pub cells_migrated: u64,
-    /// Cells that `migrate` has refused: they keep their bytes, and records that need them are refused.
-    pub cells_refused: u64,
-}
-
 /// The sweeps of one operator that belong to its generation in the plan; `None` if there are none.
 fn of_operator<'a>(at: usize, node: &OperatorNode, workers: &'a [Vec<SweepPart>]) -> Option<Vec<&'a SweepPart>> {
     let of = |part: &&SweepPart| part.operator.at() == at && part.generation == node.generation;
@@ -58,7 +52,7 @@ fn of_operator<'a>(at: usize, node: &OperatorNode, workers: &'a [Vec<SweepPart>]
 }
 
 /// Takes out of `older` what no value is of once the epoch is committed in which the workers, each of which has one entry in `workers`, came that far.
-pub fn finish(plan: &Plan, workers: &[Vec<SweepPart>], older: &mut OlderVersions) {
+pub fn finish(plan: &Plan, workers: &[Vec<SweepPart>], older: &mut BTreeMap<String, OlderVersions>) {
     for (at, node) in plan.operators.iter().enumerate() {
         let Some(parts) = of_operator(at, node, workers) else { continue };
         if parts.len() < workers.len() || !parts.iter().all(|part| part.is_done()) {
@@ -76,28 +70,25 @@ pub fn finish(plan: &Plan, workers: &[Vec<SweepPart>], older: &mut OlderVersions
     }
 }
 
-/// What people are shown of the sweeps.
+fn after_sweep(older: &mut BTreeMap<String, OlderVersions>, operator: &str, state: &str, version: u32) {
+    let Some(states) = older.get_mut(operator) else { return };
+    if let Some(versions) = states.get_mut(state) {
+        versions.retain(|&other| other != version);
+    }
+    states.retain(|_, versions| !versions.is_empty());
+    older.retain(|_, states| !states.is_empty());
+}
+
+/// What people are shown of an operator's sweep; `None`: there is none.
 #[must_use]
-pub fn status(plan: &Plan, workers: &[Vec<SweepPart>]) -> Vec<SweepStatus> {
-    let operators = plan.operators.iter().enumerate();
-    operators
-        .filter_map(|(at, node)| {
-            let parts = of_operator(at, node, workers)?;
-            let sum = |of: fn(&SweepPart) -> u64| parts.iter().map(|part| of(part)).sum::<u64>();
-            let done = parts.len() == workers.len() && parts.iter().all(|part| part.is_done());
-            let (seen, places_done) = (sum(|part| part.cells_seen), sum(|part| part.places_done.into()));
-            let estimated = u128::from(seen) * u128::from(sum(|part| part.places.into()));
-            let estimated = estimated.checked_div(u128::from(places_done)).and_then(|cells| u64::try_from(cells).ok());
-            Some(SweepStatus {
-                operator: node.id.clone(),
-                done,
-                cells_seen: seen,
-                cells_estimated: if done { Some(seen) } else { estimated },
-                cells_migrated: sum(|part| part.cells_migrated),
-                cells_refused: sum(|part| part.cells_left.values().sum()),
-            })
-        })
-        .collect()
+pub fn status(plan: &Plan, at: usize, workers: &[Vec<SweepPart>]) -> Option<MigrationStatus> {
+    let parts = of_operator(at, plan.operators.get(at)?, workers)?;
+    let sum = |of: fn(&SweepPart) -> u64| parts.iter().map(|part| of(part)).sum::<u64>();
+    let (done, places_done) = (sum(|part| part.cells_seen), sum(|part| part.places_done.into()));
+    let total = u128::from(done) * u128::from(sum(|part| part.places.into()));
+    let total = total.checked_div(u128::from(places_done)).and_then(|cells| u64::try_from(cells).ok());
+    let (migrated, refused) = (sum(|part| part.cells_migrated), sum(|part| part.cells_left.values().sum()));
+    Some(MigrationStatus { done, total, migrated, refused })
 }
 
 #[cfg(test)]
@@ -155,11 +146,11 @@ mod tests {
         }
     }
 
-    fn older() -> OlderVersions {
+    fn older() -> BTreeMap<String, OlderVersions> {
         [("count".to_owned(), [("seen".to_owned(), vec![1, 2]), ("last".to_owned(), vec![1])].into())].into()
     }
 
-    fn finished(workers: &[Vec<SweepPart>]) -> OlderVersions {
+    fn finished(workers: &[Vec<SweepPart>]) -> BTreeMap<String, OlderVersions> {
         let mut older = older();
         finish(&plan(), workers, &mut older);
         older
@@ -170,7 +161,7 @@ mod tests {
         let left = [((0, 1), 0), ((0, 2), 0), ((1, 1), 0)];
         assert_eq!(finished(&[vec![part(4, &left)], vec![part(3, &left)]]), older());
         assert_eq!(finished(&[vec![part(4, &left)], vec![]]), older());
-        assert_eq!(finished(&[vec![part(4, &left)], vec![part(4, &left)]]), OlderVersions::new());
+        assert_eq!(finished(&[vec![part(4, &left)], vec![part(4, &left)]]), BTreeMap::new());
         let refused = [((0, 1), 0), ((0, 2), 5), ((1, 1), 0)];
         let rest = finished(&[vec![part(4, &left)], vec![part(4, &refused)]]);
         assert_eq!(rest, [("count".to_owned(), [("seen".to_owned(), vec![2])].into())].into());
@@ -181,19 +172,23 @@ mod tests {
         let left = [((0, 1), 0)];
         let before = SweepPart { generation: Generation(1), ..part(4, &left) };
         assert_eq!(finished(&[vec![part(4, &left)], vec![before.clone()]]), older());
-        assert_eq!(status(&plan(), &[vec![before]]), []);
+        assert_eq!(status(&plan(), 0, &[vec![before]]), None);
     }
 
     #[test]
     fn the_number_of_cells_is_estimated_from_those_seen() {
         let left = [((0, 1), 3)];
-        let of = |done: [u32; 2]| status(&plan(), &done.map(|done| vec![part(done, &left)])).pop();
-        let expected = |done, cells_seen, cells_estimated, cells_migrated| {
-            let operator = "count".to_owned();
-            Some(SweepStatus { operator, done, cells_seen, cells_estimated, cells_migrated, cells_refused: 6 })
-        };
-        assert_eq!(of([0, 0]), expected(false, 0, None, 0));
-        assert_eq!(of([1, 3]), expected(false, 40, Some(80), 4));
-        assert_eq!(of([4, 4]), expected(true, 80, Some(80), 8));
+        let of = |done: [u32; 2]| status(&plan(), 0, &done.map(|done| vec![part(done, &left)]));
+        let expected = |done, total, migrated| Some(MigrationStatus { done, total, migrated, refused: 6 });
+        assert_eq!(of([0, 0]), expected(0, None, 0));
+        assert_eq!(of([1, 3]), expected(40, Some(80), 4));
+        assert_eq!(of([4, 4]), expected(80, Some(80), 8));
+    }
+
+    #[test]
+    fn what_is_read_as_it_is_is_not_migrated() {
+        let plan = plan();
+        let state = plan.operators.first().and_then(|node| node.descriptor.states.first());
+        assert_eq!(state.map(|state| to_migrate(state, &[0, 1, 2, 3])), Some(vec![1, 2]));
     }
 }

@@ -3,7 +3,7 @@
 use super::step::{Step, next_step};
 use super::{SEARCH_LIMIT_MS_MIN, Task, time_limit_ms};
 use crate::call::Call;
-use crate::keyed::stale::{Search, Stale};
+use crate::keyed::stale::{Search, Stale, Unfit};
 use crate::ports::{CallError, OldValues, Operator};
 use millstream_model::column::BytesColumn;
 use millstream_model::plan::OperatorNode;
@@ -18,8 +18,10 @@ const CALL_BYTES: usize = 1 << 20;
 pub struct Migrated {
     /// Values rewritten or removed.
     pub values: u64,
-    /// Values refused: by the operator, or as it failed on them.
+    /// Values that could not be.
     pub refused: u64,
+    /// Those of them that the operator failed on; it rejected the others.
+    pub faults: u64,
     /// Calls of `migrate` that trapped, took too long or hit a limit.
     pub calls_failed: u64,
 }
@@ -31,29 +33,47 @@ struct Portion {
     attempts: u32,
 }
 
-/// What becomes of a value: its new bytes, none if it is removed, or why it stays as it is.
-type Outcome<'a> = Result<Option<&'a [u8]>, &'a str>;
+impl Portion {
+    /// The portion without some of its values, counted within it, which are told by their rows; `None`: none is left.
+    fn without(mut self, refused: &[(u32, String)], mut tell: impl FnMut(u32, &str)) -> Option<Self> {
+        let mut places = 0u32..;
+        self.rows.retain(|&row| {
+            let place = places.next();
+            let found = refused.iter().find(|(other, _)| Some(*other) == place);
+            found.inspect(|(_, reason)| tell(row, reason)).is_none()
+        });
+        self.attempts = 0;
+        (!self.rows.is_empty()).then_some(self)
+    }
+}
+
+/// What becomes of a value: its new bytes, none if it is removed, or why it stays as it is and whether the operator is at fault.
+type Outcome<'a> = Result<Option<&'a [u8]>, (&'a str, bool)>;
 
 impl Task {
     /// What every kind of call passes once its keys are numbered, before the operator is called: the values of these keys that older versions wrote are rewritten. That is a
     /// change of the open epoch, whatever becomes of the call.
     ///
     /// # Errors
-    /// [`CallError::Reject`] names the rows whose keys have a value that cannot be rewritten.
+    /// [`CallError::Blame`] or [`CallError::Reject`] names rows whose keys have a value that cannot be rewritten.
     pub(super) fn ready(&mut self, call: &mut Call) -> Result<(), CallError> {
         if !call.state.is_migrating() {
             return Ok(());
         }
         let mut search = Search::default();
         while let Some(stale) = call.state.next_stale(&mut search)? {
-            self.migrate(call, &stale, |key_row, reason| drop(search.refused.insert(key_row, reason)))?;
+            self.migrate(call, &stale, |key_row, unfit| drop(search.unfit.insert(key_row, unfit)))?;
         }
-        if search.refused.is_empty() {
+        if search.unfit.is_empty() {
             return Ok(());
         }
-        let rows = (0u32..).zip(&call.key_rows);
-        let refused = rows.filter_map(|(row, key_row)| Some((row, search.refused.get(key_row)?.clone())));
-        Err(CallError::Reject(refused.collect()))
+        let of = |is_fault: bool| {
+            let unfit = |key_row| search.unfit.get(key_row).filter(|unfit| unfit.is_fault == is_fault);
+            let rows = (0u32..).zip(&call.key_rows);
+            rows.filter_map(|(row, key_row)| Some((row, unfit(key_row)?.reason.to_string()))).collect::<Vec<_>>()
+        };
+        let blamed = of(true);
+        Err(if blamed.is_empty() { CallError::Reject(of(false)) } else { CallError::Blame(blamed) })
     }
 
     /// Rewrites values into the open epoch. Those that cannot be are told by key row, and keep their bytes.
@@ -61,9 +81,10 @@ impl Task {
         &mut self,
         call: &mut Call,
         stale: &Stale,
-        mut refused: impl FnMut(u32, String),
+        mut refused: impl FnMut(u32, Unfit),
     ) -> Result<(), CallError> {
-        let descriptor = self.node.descriptor.states.get(stale.state as usize);
+        let node = &self.parts.node;
+        let descriptor = node.descriptor.states.get(stale.state as usize);
         let name = descriptor.map_or("", |state| state.name.as_str());
         let migrated = &mut self.migrated;
         let mut settle = |row: u32, outcome: Outcome<'_>| match outcome {
@@ -71,14 +92,16 @@ impl Task {
                 migrated.values += 1;
                 call.state.settle(stale, row, value);
             }
-            Err(reason) => {
+            Err((reason, is_fault)) => {
                 let version = stale.from_version;
                 let reason = format!("a value of state `{name}`, version {version}, cannot be migrated: {reason}");
+                let unfit = Unfit { reason: reason.into(), is_fault };
                 migrated.refused += 1;
-                refused(call.state.refuse(stale, row, &reason), reason);
+                migrated.faults += u64::from(is_fault);
+                refused(call.state.refuse(stale, row, &unfit), unfit);
             }
         };
-        let failed = rewrite(self.operator.as_mut(), &self.node, stale, &mut settle)?;
+        let failed = rewrite(self.operator.as_mut(), node, stale, &mut settle)?;
         self.migrated.calls_failed += failed;
         Ok(())
     }
@@ -102,7 +125,8 @@ fn rewrite(
         let error = match attempt(operator, node, stale, &portion) {
             Ok(values) => {
                 for (at, &row) in (0u32..).zip(&portion.rows) {
-                    settle(row, within_limit(node, values.get(at)).as_ref().copied().map_err(String::as_str));
+                    let value = within_limit(node, values.get(at));
+                    settle(row, value.as_ref().copied().map_err(|reason| (reason.as_str(), false)));
                 }
                 continue;
             }
@@ -111,14 +135,9 @@ fn rewrite(
         failed += u64::from(!error.names_its_rows());
         match next_step(error, portion.rows.len(), portion.attempts, node.retries) {
             Step::Refuse(refused) => {
-                let mut at = 0u32..;
-                portion.rows.retain(|&row| {
-                    let at = at.next().unwrap_or_default();
-                    let reason = refused.iter().find(|(other, _)| *other == at).map(|(_, reason)| reason);
-                    reason.inspect(|reason| settle(row, Err(reason))).is_none()
-                });
-                portions.extend((!portion.rows.is_empty()).then_some(Portion { attempts: 0, ..portion }));
+                portions.extend(portion.without(&refused, |row, why| settle(row, Err((why, false)))))
             }
+            Step::Blame(blamed) => portions.extend(portion.without(&blamed, |row, why| settle(row, Err((why, true))))),
             Step::Retry { after_ms } => {
                 std::thread::sleep(Duration::from_millis(after_ms));
                 portions.push(portion);

@@ -6,8 +6,8 @@
 use super::Task;
 use crate::keyed::StateColumn;
 use crate::ports::CallError;
+use crate::swap::plan::OlderVersions;
 use crate::swap::sweep::SweepPart;
-use crate::swap::versions::OlderVersions;
 use millstream_model::ids::OperatorIndex;
 use millstream_model::key_group::{KEY_GROUPS, KeyGroup};
 use std::collections::BTreeMap;
@@ -155,7 +155,7 @@ impl Task {
         let Sweep { places, cut, .. } = self.sweep.as_ref()?;
         Some(SweepPart {
             operator,
-            generation: self.node.generation,
+            generation: self.parts.node.generation,
             places_done: cut.place as u32,
             places: places.len() as u32,
             cells_seen: cut.cells_seen,
@@ -167,7 +167,7 @@ impl Task {
     /// Takes over what a commit of this task's generation says of versions that lie about; a sweep that has nothing to migrate any more is over.
     pub fn set_older_versions(&mut self, older: &OlderVersions) {
         let Some(call) = &mut self.call else { return };
-        call.state.set_older_versions(older.get(&self.node.id));
+        call.state.set_older_versions(older);
         if !call.state.is_migrating() {
             self.sweep = None;
         }

@@ -3,12 +3,12 @@
 mod against_model;
 mod migration;
 
-use super::{Attempt, Task};
+use super::{Attempt, Task, TaskParts};
 use crate::call::{Call, CallRules, EntryRange, Mark};
 use crate::fakes::{FakeDisk, FakeOperator, FakeState, Life};
-use crate::keyed::{KeyedState, StateColumn};
+use crate::keyed::StateColumn;
 use crate::ports::{CallError, ChangeSet, OldValues, OperatorFactory, StateBackend};
-use crate::swap::versions::OlderVersions;
+use crate::swap::plan::OlderVersions;
 use millstream_model::cell::{self, CellSpace, CellValue};
 use millstream_model::column::BytesColumn;
 use millstream_model::column_ref::ColumnRef;
@@ -39,7 +39,7 @@ fn descriptor() -> Descriptor {
 }
 
 fn both_older() -> OlderVersions {
-    [("op".to_owned(), ["count", "items"].map(|state| (state.to_owned(), vec![1, 2])).into())].into()
+    ["count", "items"].map(|state| (state.to_owned(), vec![1, 2])).into()
 }
 
 fn node(limits: OperatorLimits) -> OperatorNode {
@@ -154,6 +154,13 @@ fn process(notes: &Mutex<Notes>, call: &mut Call) -> Result<(), CallError> {
     if notes.fails { Err(CallError::Trap { reason: "a bad record".to_owned(), backtrace: None }) } else { Ok(()) }
 }
 
+fn refused_by(error: CallError) -> Vec<(u32, String)> {
+    match error {
+        CallError::Reject(refused) | CallError::Blame(refused) => refused,
+        error => unreachable!("{error}"),
+    }
+}
+
 /// A task over a store, driven by hand.
 struct Rig {
     disk: Arc<FakeDisk>,
@@ -187,11 +194,15 @@ impl Rig {
             descriptor: descriptor.clone(),
             space: CellSpace { operator: 7, state: at as u8 },
         };
-        let columns = descriptor().states.iter().enumerate().map(column).collect();
-        let mut keyed = KeyedState::new(columns, Arc::new(state.clone()));
-        keyed.set_older_versions(older.get("op"));
-        let rules = Arc::new(CallRules { limits: limits.clone(), ..CallRules::default() });
-        Task::new(&node(limits.clone()), Arc::new(operator) as Arc<dyn OperatorFactory>, rules, keyed).unwrap()
+        let parts = TaskParts {
+            node: node(limits.clone()),
+            factory: Arc::new(operator) as Arc<dyn OperatorFactory>,
+            rules: Arc::new(CallRules { limits: limits.clone(), ..CallRules::default() }),
+            columns: descriptor().states.iter().enumerate().map(column).collect(),
+            older_versions: older.clone(),
+            store: Arc::new(state.clone()),
+        };
+        Task::new(&Arc::new(parts)).unwrap()
     }
 
     /// Another process goes on with the store.
@@ -224,8 +235,7 @@ impl Rig {
     fn call(&mut self, keys: &[&[u8]]) -> Vec<(u32, String)> {
         match self.attempt(keys) {
             Attempt::Applied(_) => Vec::new(),
-            Attempt::Failed(CallError::Reject(refused)) => refused,
-            Attempt::Failed(error) => unreachable!("{error}"),
+            Attempt::Failed(error) => refused_by(error),
         }
     }
 

@@ -1,6 +1,7 @@
 use super::{Report, Worker, WorkerError};
 use crate::call::Call;
 use crate::exchange::{Parcel, split_rows};
+use crate::swap::Tally;
 use millstream_model::descriptor::InputKind;
 use millstream_model::ids::{OperatorIndex, SinkIndex};
 use millstream_model::plan::Target;
@@ -38,8 +39,8 @@ impl Worker {
 
     /// Hands records to an operator: the rows of a keyed one to the owners of their keys.
     fn hand_over(&mut self, operator: OperatorIndex, input: u32, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operator(operator) else { return Ok(()) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operator(operator) else { return Ok(()) };
         if self.exchange.workers() == 1 {
             return self.run_operator(operator.at(), input, batch);
         }
@@ -81,8 +82,8 @@ impl Worker {
         batch: &Arc<RecordBatch>,
     ) -> Result<(), WorkerError> {
         self.touched = true;
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operator(operator) else { return Ok(()) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operator(operator) else { return Ok(()) };
         let parcel = || Parcel { operator: operator.0, input, batch: RecordBatch::clone(batch) };
         if self.exchange.worker() != FIRST_WORKER {
             // Whatever comes to the first worker for the stage before is on to all workers before that one says it has nothing more for this stage.
@@ -106,7 +107,7 @@ impl Worker {
 
     /// Whether an input gets all records on all workers.
     pub(super) fn is_broadcast(&self, at: usize, input: u32) -> bool {
-        let node = self.shared.plan.operators.get(at);
+        let node = self.plan.operators.get(at);
         node.is_some_and(|node| node.descriptor.input_kind(input) == InputKind::Broadcast)
     }
 
@@ -119,8 +120,8 @@ impl Worker {
 
     /// Takes what a call emitted to where its outputs lead.
     pub(super) fn route(&mut self, at: usize, call: &Call) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operators.get(at) else { return Ok(()) };
         let mut records = 0;
         for output in call.staged.outputs() {
             records += output.parents.len() as u64;
@@ -132,9 +133,10 @@ impl Worker {
                 self.flush_full(sink.at());
             }
         }
-        if let Some(counters) = shared.board.operators.get(at) {
+        if let Some(counters) = self.shared.board.operators.get(at) {
             counters.records_out.add(records);
         }
+        self.count(at, Tally { emitted: records, ..Tally::default() });
         for (port, targets) in (0u32..).zip(&node.outputs) {
             if targets.iter().any(|target| matches!(target, Target::Operator { .. })) {
                 self.route_on(port, targets, call)?;

@@ -4,28 +4,37 @@ mod commands;
 mod cut;
 mod deliver;
 mod intake;
+mod lineup;
 mod protocol;
 mod refuse;
 mod search;
 mod sweep;
+mod switch;
+mod trial;
 
+pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
+pub use switch::{Reset, Switch};
+pub use trial::{Quota, TrialFault, Watch};
 
 use crate::call::Mark;
 use crate::exchange::Exchange;
+use crate::keyed::Share;
+use crate::places::Places;
 use crate::ports::{Clock, Source};
 use crate::run::board::Board;
+use crate::swap::Tally;
 use crate::task::{Task, Verdicts};
 use cut::Cut;
 use intake::Intake;
-use millstream_model::ids::{PartitionIndex, SourceIndex};
 use millstream_model::plan::Plan;
-use millstream_model::record::RecordBatch;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use millstream_model::record::{Origin, RecordBatch};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use switch::Awaits;
+use trial::Trial;
 
 /// How long a worker waits for commands or parcels when there is nothing to do.
 const IDLE_WAIT: Duration = Duration::from_millis(5);
@@ -35,10 +44,10 @@ const PARCEL_WAIT: Duration = Duration::ZERO;
 
 /// What all workers and the committer share.
 pub struct Shared {
-    /// The pipeline.
-    pub plan: Arc<Plan>,
     /// Counters.
     pub board: Arc<Board>,
+    /// Whether nothing is to be read from the sources.
+    pub paused: Arc<AtomicBool>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Largest record each sink takes, in bytes.
@@ -49,13 +58,14 @@ pub struct Shared {
     pub dirty_bytes: Vec<AtomicU64>,
     /// Emptied batches for outputs.
     pub spare: Mutex<Vec<RecordBatch>>,
-    /// Source and number of each partition, by its position among all.
-    pub partitions: RwLock<BTreeMap<PartitionIndex, (SourceIndex, i32)>>,
+    /// What the origins of records stand for.
+    pub places: Arc<Places>,
 }
 
 /// See the module.
 pub struct Worker {
     shared: Arc<Shared>,
+    plan: Arc<Plan>,
     intake: Intake,
     tasks: Vec<Task>,
     exchange: Exchange,
@@ -80,6 +90,16 @@ pub struct Worker {
     /// Whether the records in hand come to every worker, and another one tells what became of them.
     is_echo: bool,
     committed_told_ms: u64,
+    /// What it waits for, standing still.
+    awaits: Option<Awaits>,
+    trial: Option<Trial>,
+    /// The record that the last error is about.
+    blamed: Option<Origin>,
+    /// What each operator did in the open epoch.
+    tallies: Vec<Tally>,
+    watch: Option<Watch>,
+    /// Whether the watched record was failed on.
+    has_failed_again: bool,
     /// When a slice of a sweep is due.
     pace: sweep::Pace,
 }
@@ -88,6 +108,8 @@ pub struct Worker {
 pub struct WorkerParts {
     /// What it shares with others.
     pub shared: Arc<Shared>,
+    /// The pipeline.
+    pub plan: Arc<Plan>,
     /// Its part of every source, in the order of the plan.
     pub sources: Vec<Box<dyn Source>>,
     /// In the order of the plan.
@@ -104,9 +126,9 @@ impl Worker {
     /// Puts a worker together.
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
-        let sinks = parts.shared.plan.sinks.len();
+        let sinks = parts.plan.sinks.len();
         let mut worker = Self {
-            intake: Intake::new(parts.sources, parts.shared.plan.batch),
+            intake: Intake::new(parts.sources, parts.plan.batch),
             cut: Cut::new(parts.tasks.len()),
             split: vec![Vec::new(); parts.exchange.workers()],
             tasks: parts.tasks,
@@ -123,11 +145,24 @@ impl Worker {
             retreat: false,
             is_echo: false,
             committed_told_ms: 0,
+            awaits: None,
+            trial: None,
+            blamed: None,
+            tallies: vec![Tally::default(); parts.plan.operators.len()],
+            watch: None,
+            has_failed_again: false,
             pace: sweep::Pace::default(),
+            plan: parts.plan,
             shared: parts.shared,
         };
-        worker.start_sweeps();
+        worker.share_state();
         worker
+    }
+
+    /// Tells every task which part of its operator's state is this worker's.
+    pub(super) fn share_state(&mut self) {
+        let share = Share::of(self.exchange.worker(), self.exchange.workers() as u32);
+        self.tasks.iter_mut().for_each(|task| task.share_state(&share));
     }
 
     /// Works until told to stop, or until it cannot go on, which it reports.
@@ -150,25 +185,32 @@ impl Worker {
             if !self.obey()? {
                 return Ok(());
             }
-            self.receive(PARCEL_WAIT)?;
-            self.advance_cut();
-            self.sweep()?;
-            if self.may_read() {
-                self.read()?;
-            } else {
-                self.wait()?;
+            if let Err(error) = self.turn() {
+                self.fail_trial(error)?;
             }
         }
     }
 
+    fn turn(&mut self) -> Result<(), WorkerError> {
+        self.receive(PARCEL_WAIT)?;
+        self.advance_cut()?;
+        if self.awaits.is_some() {
+            return Ok(());
+        }
+        self.sweep()?;
+        if self.may_read() { self.read() } else { self.wait() }
+    }
+
     /// Whether to take records from the sources: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
-    fn may_read(&self) -> bool {
+    fn may_read(&mut self) -> bool {
         let output_bytes = self.shared.output_bytes.load(Ordering::Relaxed);
         !self.cut.is_open()
             && !self.cut.was_last()
             && !self.intake.has_ended()
-            && output_bytes < self.shared.plan.commit.output_bytes_max
+            && !self.shared.paused.load(Ordering::Relaxed)
+            && output_bytes < self.plan.commit.output_bytes_max
             && self.exchange.has_room()
+            && !self.is_sated()
     }
 
     /// Waits for something to do when the sources are not to be read.

@@ -1,6 +1,9 @@
 //! What the committer and its workers tell each other.
 
+use super::switch::{Reset, Switch};
+use super::trial::TrialFault;
 use crate::ports::{ChangeSet, OpenError, PartitionProgress, SourceError};
+use crate::swap::Tally;
 use crate::swap::sweep::SweepPart;
 use millstream_model::commit::{CommitRecord, Gap, PartitionPosition};
 use millstream_model::ids::SinkIndex;
@@ -14,13 +17,17 @@ pub enum Command {
     Cut {
         /// Whether the run ends with this epoch.
         last: bool,
+        /// Another version of an operator, for the epoch behind it.
+        switch: Option<Arc<Switch>>,
     },
     /// The epoch of your last part is in the store; the commit's record, if there was one.
     Applied(Option<Arc<CommitRecord>>),
+    /// The epoch of your last part was a trial, and is passed: go on.
+    Proceed,
     /// Stop where you are, and say so.
     Hold,
-    /// Forget everything since the commit with these positions, and say so.
-    Reset(Arc<[PartitionPosition]>),
+    /// Forget everything since the newest commit, and say so.
+    Reset(Arc<Reset>),
     /// Go on.
     Resume,
     /// End.
@@ -43,6 +50,10 @@ pub enum Report {
     Part(Part),
     /// Every source of the worker has come to its end.
     Ended,
+    /// The new version was given all the records that its trial takes.
+    TrialFull,
+    /// The new version failed its trial. The worker stands still.
+    TrialFailed(TrialFault),
     /// The worker stands still.
     Held,
     /// The worker has forgotten the epoch.
@@ -68,6 +79,10 @@ pub struct Part {
     pub ended: bool,
     /// How far its sweeps of old state were at the cut.
     pub sweeps: Vec<SweepPart>,
+    /// What each operator did, in the order of the plan.
+    pub tallies: Vec<Tally>,
+    /// Whether an operator failed on the record that is watched.
+    pub has_failed_again: bool,
 }
 
 /// Why a worker cannot go on.

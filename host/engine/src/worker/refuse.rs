@@ -1,17 +1,18 @@
 use super::search::Portion;
 use super::{Worker, WorkerError};
-use crate::task::{DeadLetter, Provenance, admit_keys};
+use crate::places::Place;
+use crate::swap::Tally;
+use crate::task::{DeadLetter, Provenance, Verdict, admit_keys};
 use millstream_model::plan::ErrorPolicy;
 use millstream_model::record::RecordBatch;
-use std::borrow::Cow;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 impl Worker {
     /// Takes out of a batch what may not enter the operator: records without a key or with one that is too long, and those it has failed on before. To a broadcast
     /// input keys mean nothing.
     pub(super) fn admit(&mut self, at: usize, whole: Portion, is_broadcast: bool) -> Result<Portion, WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(whole) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operators.get(at) else { return Ok(whole) };
         let door = if is_broadcast { None } else { admit_keys(node, &whole.batch) };
         if door.is_none() && self.verdicts.is_empty() {
             return Ok(whole);
@@ -22,15 +23,18 @@ impl Worker {
         for &row in &door.dropped {
             keep_out(row);
         }
-        let known = self.verdicts.known(at as u16, &whole.batch);
-        let refused = door.refused.iter().map(|refused| (refused.row, &refused.reason));
-        let refused: Vec<_> = refused.chain(known.iter().map(|known| (known.row, &known.reason))).collect();
-        for (row, reason) in refused {
-            if keep_out(row) {
-                self.refuse(at, &whole.batch, row, reason)?;
+        let known = self.verdicts.known((at as u16, node.digest), &whole.batch);
+        for refused in &door.refused {
+            if keep_out(refused.row) {
+                self.refuse(at, &whole.batch, refused.row, &refused.reason)?;
             }
         }
-        if let Some(counters) = shared.board.operators.get(at) {
+        for known in &known {
+            if keep_out(known.row) {
+                self.refuse_again(at, &whole.batch, known)?;
+            }
+        }
+        if let Some(counters) = self.shared.board.operators.get(at) {
             counters.dropped.add(door.dropped.len() as u64);
         }
         let whole = match door.replaced {
@@ -44,10 +48,23 @@ impl Worker {
         Ok(whole.part(&left, false))
     }
 
+    /// Refuses a record for which the operator was called before.
+    fn refuse_again(&mut self, at: usize, batch: &RecordBatch, known: &Verdict) -> Result<(), WorkerError> {
+        if known.is_fault && self.is_tried(at) {
+            return Err(self.stopped(at, batch, known.row, known.reason.clone()));
+        }
+        if known.is_fault {
+            self.blame(at, batch, known.row);
+        } else {
+            self.count(at, Tally { records: 1, rejected: 1, ..Tally::default() });
+        }
+        self.refuse(at, batch, known.row, &known.reason)
+    }
+
     /// Applies the operator's error policy to a record.
     pub(super) fn refuse(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: &str) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
+        let (plan, shared) = (Arc::clone(&self.plan), Arc::clone(&self.shared));
+        let Some(node) = plan.operators.get(at) else { return Ok(()) };
         self.touched = true;
         if self.is_echo {
             return Ok(());
@@ -56,10 +73,10 @@ impl Worker {
         if let Some(counters) = counters {
             counters.refused.add(1);
         }
-        match (node.on_error, shared.plan.dead_letters) {
+        match (node.on_error, plan.dead_letters) {
             (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, reason.to_owned())),
             (ErrorPolicy::DeadLetter, Some(sink)) => {
-                let (source, partition, offset) = self.place(batch, row);
+                let Place { source, partition, offset } = self.place(batch, row);
                 let provenance =
                     Provenance { source: &source, partition, offset, operator: &node.id, digest: node.digest };
                 let max = shared.sink_record_bytes_max.get(sink.at()).copied().unwrap_or(usize::MAX);
@@ -78,22 +95,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Source id, partition and offset a record comes from.
-    fn place(&self, batch: &RecordBatch, row: u32) -> (Cow<'static, str>, i32, i64) {
-        let origin = batch.origins.get(row as usize).copied().unwrap_or_default();
-        let known = self.shared.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        let place = known.get(&origin.partition).copied();
-        let (source, partition) = match place {
-            Some((source, partition)) => (self.shared.plan.source(source).map(|node| node.id.clone()), partition),
-            None => (None, -1),
-        };
-        (source.map_or(Cow::Borrowed("unknown"), Cow::Owned), partition, origin.offset)
+    fn place(&self, batch: &RecordBatch, row: u32) -> Place {
+        self.shared.places.of(batch.origins.get(row as usize).copied().unwrap_or_default())
     }
 
     /// The error that stops the pipeline on behalf of an operator.
-    pub(super) fn stopped(&self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
-        let operator = self.shared.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
-        let (source, partition, offset) = self.place(batch, row);
+    pub(super) fn stopped(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
+        self.blamed = batch.origins.get(row as usize).copied();
+        let operator = self.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
+        let Place { source, partition, offset } = self.place(batch, row);
         let place = format!("source `{source}`, partition {partition}, offset {offset}");
         WorkerError::Stopped { operator, place, reason }
     }

@@ -4,7 +4,7 @@ use super::describe::{Operation, describe};
 use super::settings::Settings;
 use super::{KafkaCluster, REQUEST_MS};
 use crate::error::KafkaError;
-use crate::names::{changelog_topic, commits_topic};
+use crate::names::{changelog_topic, commits_topic, modules_topic};
 
 /// The oldest version that is supported.
 const OLDEST: (u32, u32) = (3, 7);
@@ -38,7 +38,8 @@ impl KafkaCluster {
                 Ok(_) => problems.extend(self.forbidden(topic, operation, name)),
             }
         }
-        for topic in [commits_topic(&needs.id), changelog_topic(&needs.id, needs.changelog)] {
+        let own = [commits_topic(&needs.id), changelog_topic(&needs.id, needs.changelog), modules_topic(&needs.id)];
+        for topic in own {
             if self.has_topic(&topic) {
                 let [read, write] = [read(&topic), write(&topic)]
                     .map(|(topic, operation, name)| self.forbidden(topic, operation, name));

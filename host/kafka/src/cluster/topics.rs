@@ -23,7 +23,7 @@ struct Internal {
     name: String,
     partitions: i32,
     /// Beside `cleanup.policy=compact`: a setting and what it must be at least.
-    at_least: (&'static str, i64),
+    at_least: Option<(&'static str, i64)>,
 }
 
 impl KafkaCluster {
@@ -40,19 +40,33 @@ impl KafkaCluster {
     /// # Errors
     /// When one cannot be made, or somebody has changed it.
     pub fn ensure_internal_topics(&self, id: &str, changelog: u32) -> Result<(), KafkaError> {
-        let commits =
-            Internal { name: commits_topic(id), partitions: 1, at_least: ("min.compaction.lag.ms", COMMITS_KEPT_MS) };
+        let commits = Internal {
+            name: commits_topic(id),
+            partitions: 1,
+            at_least: Some(("min.compaction.lag.ms", COMMITS_KEPT_MS)),
+        };
         let changes = Internal {
             name: changelog_topic(id, changelog),
             partitions: CHANGELOG_PARTITIONS as i32,
-            at_least: ("delete.retention.ms", REMOVALS_KEPT_MS),
+            at_least: Some(("delete.retention.ms", REMOVALS_KEPT_MS)),
         };
-        for topic in [commits, changes] {
-            let (name, value) = topic.at_least;
-            self.create(&topic.name, topic.partitions, &[("cleanup.policy", "compact"), (name, &value.to_string())])?;
-            self.check_internal(&topic)?;
-        }
-        Ok(())
+        [commits, changes].iter().try_for_each(|topic| self.ensure(topic))
+    }
+
+    /// Makes the topic of a pipeline's modules, unless it is there, and checks that it is as it must be.
+    ///
+    /// # Errors
+    /// When it cannot be made, or somebody has changed it.
+    pub(crate) fn ensure_modules_topic(&self, name: &str) -> Result<(), KafkaError> {
+        self.ensure(&Internal { name: name.to_owned(), partitions: 1, at_least: None })
+    }
+
+    fn ensure(&self, topic: &Internal) -> Result<(), KafkaError> {
+        let least = topic.at_least.map(|(name, value)| (name, value.to_string()));
+        let compacted = std::iter::once(("cleanup.policy", "compact"));
+        let settings = compacted.chain(least.iter().map(|(name, value)| (*name, value.as_str())));
+        self.create(&topic.name, topic.partitions, &settings.collect::<Vec<_>>())?;
+        self.check_internal(topic)
     }
 
     fn create(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> Result<(), KafkaError> {
@@ -105,10 +119,10 @@ impl KafkaCluster {
         let settings = self.topic_settings(&topic.name)?;
         if let Some(policy) = settings.get("cleanup.policy").filter(|policy| *policy != "compact") {
             return Err(failed(format!(
-                "has `cleanup.policy={policy}` and must have `compact`: with another, state and commits are lost in time; set it back"
+                "has `cleanup.policy={policy}` and must have `compact`: with another, what is in it is lost in time; set it back"
             )));
         }
-        let (name, least) = topic.at_least;
+        let Some((name, least)) = topic.at_least else { return Ok(()) };
         if let Some(value) = settings.number(name).filter(|value| *value < least) {
             tracing::warn!(topic = topic.name, "`{name}` is {value} and was made {least}: somebody lowered it");
         }

@@ -96,6 +96,7 @@ pub fn open_record() -> OpenRecord {
         digests: BTreeMap::new(),
         key_groups: "murmur2/128".to_owned(),
         sink_starts: BTreeMap::new(),
+        named_since: BTreeMap::new(),
     }
 }
 

@@ -26,6 +26,7 @@ fn open(incarnation: u64) -> OpenRecord {
         digests: BTreeMap::new(),
         key_groups: KEY_GROUPS.to_owned(),
         sink_starts: BTreeMap::new(),
+        named_since: BTreeMap::new(),
     }
 }
 

@@ -49,8 +49,7 @@ fn equal_bytes_are_no_change() {
 #[test]
 fn the_changes_of_one_worker_alone_become_cells() {
     let mut rig = Rig::whole();
-    let share = Share::of(1, 2);
-    rig.call.state = std::mem::take(&mut rig.call.state).shared(share);
+    rig.call.state.share(Share::of(1, 2));
     put(&mut rig, "limit", Some("5"));
     let (_, changes) = rig.freeze();
     assert!(super::cells_of(&changes).is_empty());

@@ -140,7 +140,7 @@ impl Pair {
     fn call(&mut self, numbers: &[u8], writes: Vec<(Cell, Option<String>)>, fails: bool) -> Result<(), TestCaseError> {
         let keys: Vec<Vec<u8>> = numbers.iter().map(|&number| key(number)).collect();
         let poisoned: BTreeSet<&Vec<u8>> = self.model.poisoned.iter().map(|(_, key, _)| key).collect();
-        let (bad, good): (Vec<&Vec<u8>>, Vec<&Vec<u8>>) = keys.iter().partition(|key| poisoned.contains(key));
+        let good: Vec<&Vec<u8>> = keys.iter().filter(|key| !poisoned.contains(key)).collect();
         let writes: Vec<_> = writes
             .into_iter()
             .map(|(cell, text)| (cell, text.map(|text| format!("v3:{text}").into_bytes())))
@@ -151,12 +151,19 @@ impl Pair {
             notes.writes.clone_from(&writes);
             notes.fails = fails;
         }
-        if !bad.is_empty() {
-            let all: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-            let refused: Vec<u32> = self.rig.call(&all).into_iter().map(|(row, _)| row).collect();
-            let expected = (0u32..).zip(&keys).filter(|(_, key)| poisoned.contains(key)).map(|(row, _)| row);
-            prop_assert_eq!(refused, expected.collect::<Vec<_>>());
+        // Those that the operator fails on are told first, those that it rejects with the next call.
+        let mut left: Vec<&Vec<u8>> = keys.iter().collect();
+        while left.iter().any(|key| poisoned.contains(key)) {
+            let all: Vec<&[u8]> = left.iter().map(|key| key.as_slice()).collect();
+            let refused: BTreeSet<u32> = self.rig.call(&all).into_iter().map(|(row, _)| row).collect();
+            prop_assert!(!refused.is_empty());
+            for (row, key) in (0u32..).zip(&left).filter(|(row, _)| refused.contains(row)) {
+                prop_assert!(poisoned.contains(key), "row {} was refused for nothing", row);
+            }
+            let mut rows = 0u32..;
+            left.retain(|_| !rows.next().is_some_and(|row| refused.contains(&row)));
         }
+        prop_assert_eq!(&left, &good);
         if good.is_empty() {
             return Ok(());
         }

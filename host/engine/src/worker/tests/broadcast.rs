@@ -1,10 +1,10 @@
 use super::*;
-use crate::fakes::{FakeOperator, FakeState, Life};
-use crate::keyed::{Share, StateColumn};
-use millstream_model::cell::{self, CellSpace};
+use crate::fakes::FakeOperator;
+use millstream_model::cell;
 use millstream_model::column::BytesColumn;
 use millstream_model::column_ref::ColumnRef;
-use millstream_model::descriptor::{InputDescriptor, InputKind, StateDescriptor, StateKind};
+use millstream_model::descriptor::{InputDescriptor, InputKind, StateKind};
+use std::collections::BTreeMap;
 use std::thread::ThreadId;
 
 /// Records of the broadcast input in the order in which each worker got them.
@@ -62,43 +62,8 @@ fn broadcast_plan(workers: u32) -> Arc<Plan> {
 }
 
 fn start_broadcast(plan: &Arc<Plan>, records: i64, seen: &Seen) -> Crew {
-    let shared = Arc::new(Shared {
-        plan: Arc::clone(plan),
-        board: Arc::new(Board::new(plan)),
-        clock: Arc::new(SystemClock::default()),
-        sink_record_bytes_max: vec![1 << 20; 2],
-        output_bytes: AtomicU64::default(),
-        dirty_bytes: (0..plan.workers).map(|_| AtomicU64::default()).collect(),
-        spare: Mutex::default(),
-        partitions: RwLock::default(),
-    });
-    let (reporter, reports) = channel();
-    let mut crew = Crew { commands: Vec::new(), reports, threads: Vec::new() };
-    for (at, exchange) in Exchange::connect(plan.workers, 2).into_iter().enumerate() {
-        let rules = CallRules {
-            ports: vec!["out".to_owned()],
-            port_record_bytes_max: vec![usize::MAX],
-            input_kinds: vec![InputKind::Records, InputKind::Broadcast],
-            ..CallRules::default()
-        };
-        let descriptor = StateDescriptor::new("rules", StateKind::Broadcast);
-        let columns = vec![StateColumn { descriptor, space: CellSpace { operator: 3, state: 4 } }];
-        let store = Arc::new(FakeState::new(&Arc::default(), &Life::default()));
-        let state = KeyedState::new(columns, store).shared(Share::of(at, plan.workers));
-        let task = Task::new(&plan.operators[0], Arc::new(operator(seen)), Arc::new(rules), state).unwrap();
-        let (commander, commands) = channel();
-        let worker = Worker::new(WorkerParts {
-            shared: Arc::clone(&shared),
-            sources: vec![Box::new(Numbers::new(at as u32, records, 10))],
-            tasks: vec![task],
-            exchange,
-            commands,
-            reports: reporter.clone(),
-        });
-        crew.commands.push(commander);
-        crew.threads.push(std::thread::spawn(move || worker.run()));
-    }
-    crew
+    let factory: Arc<dyn OperatorFactory> = Arc::new(operator(seen));
+    start_with(plan, (records, 10), INBOX_BYTES_MAX, &factory)
 }
 
 #[test]
@@ -112,7 +77,7 @@ fn every_worker_gets_every_broadcast_record_in_one_order_and_one_of_them_tells_w
             assert!(part.worker == 0 || part.changes.is_empty(), "worker {} has changes", part.worker);
             for key in part.changes.keys.iter().flatten() {
                 let key = cell::read_key(key).unwrap();
-                assert_eq!((key.space, key.user_key), (CellSpace { operator: 3, state: 4 }, &[][..]));
+                assert_eq!((key.space, key.user_key), (CellSpace { operator: 3, state: 0 }, &[][..]));
                 *cells.entry(key.cell_key.to_vec()).or_default() += 1;
             }
         }
