@@ -22,6 +22,8 @@ mod migrate;
 mod output;
 mod record;
 mod run;
+#[cfg(feature = "schema")]
+mod schema;
 mod setup;
 mod text;
 mod value;
@@ -42,6 +44,8 @@ pub use migrate::{Migrate, OldValue, Rewritable};
 pub use output::{Field, Header, Outgoing};
 pub use record::Record;
 pub use run::Operator;
+#[cfg(feature = "schema")]
+pub use schema::schema;
 pub use setup::Setup;
 pub use value::Value;
 

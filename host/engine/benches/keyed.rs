@@ -5,7 +5,7 @@
 //! holds everything. `cargo bench -p millstream-engine --bench keyed [-- FILTER]`; a table of ratios comes last. Groups of their own: a map entry put and a range of ten scanned
 //! per record, as an interval join does it; an element appended per record; a count whose values have a time to live.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use foldhash::fast::FixedState;

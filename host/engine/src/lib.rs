@@ -6,6 +6,7 @@ pub mod exchange;
 pub mod fakes;
 pub mod keyed;
 pub mod places;
+mod planted;
 pub mod ports;
 pub mod run;
 pub mod swap;

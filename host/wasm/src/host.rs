@@ -26,6 +26,9 @@ pub(crate) struct Host {
     pub(crate) log: Arc<OperatorLog>,
     pub(crate) clock: Arc<GuestClock>,
     pub(crate) table: ResourceTable,
+    /// For the error that names them.
+    pub(crate) stack_bytes_max: u64,
+    pub(crate) request_bytes_max: u64,
     wasi: WasiCtx,
 }
 
@@ -51,6 +54,8 @@ impl Host {
             log,
             clock,
             table,
+            stack_bytes_max: limits.stack_bytes_max,
+            request_bytes_max: limits.request_bytes_max,
         }
     }
 

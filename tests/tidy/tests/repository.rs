@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use millstream_tidy::{Finding, Tree, alone, docs, honest, layers, readme, size};
+use millstream_tidy::{Finding, Tree, alone, contract, docs, honest, layers, readme, size};
 
 fn tree() -> Tree {
     let tree = Tree::tracked(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
@@ -46,6 +46,16 @@ fn the_repository_stands_alone() {
 #[test]
 fn nothing_is_ignored_or_left_to_do() {
     assert_none(&honest::check(&tree()));
+}
+
+#[test]
+fn every_item_of_the_contract_is_documented() {
+    assert_none(&contract::check_documented(&tree()));
+}
+
+#[test]
+fn a_word_count_stays_under_25_lines() {
+    assert_none(&contract::check_word_count(&tree()));
 }
 
 #[test]

@@ -3,7 +3,7 @@ use crate::compose;
 use crate::config::PipelineFile;
 use crate::error::{Failure, Outcome};
 use comfy_table::Table;
-use millstream_state::{Checkpoint, CheckpointStore, Listed, checkpoints_path};
+use millstream_state::{Checkpoint, CheckpointStore, Listed};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -19,9 +19,7 @@ pub(crate) fn checkpoint(verb: Verb) -> Outcome<()> {
 fn list(reading: &Reading) -> Outcome<()> {
     let file = PipelineFile::read(&reading.pipeline.file)?;
     let resolved = super::with_overrides(&file, &reading.overrides)?;
-    let usual = checkpoints_path(compose::directory(&resolved));
-    let directory = resolved.checkpoint.dir.as_deref().unwrap_or(&usual);
-    let place = CheckpointStore::in_directory(directory).map_err(Failure::failed)?;
+    let place = CheckpointStore::in_directory(&compose::checkpoints_place(&resolved)).map_err(Failure::failed)?;
     let listed = place.list().map_err(Failure::failed)?;
     if reading.output == Format::Json {
         let rows: Vec<_> = listed.iter().map(|listed| row(&place, listed)).collect();

@@ -22,7 +22,8 @@ impl Call {
         for row in 0..rows as u32 {
             let (map_key, value) = (map_keys.get(row).unwrap_or_default(), values.get(row));
             // Nobody says which record an entry is of: the batch is narrowed down to it.
-            self.check_entry(map_key, value).map_err(|reason| Fault::Limit { limit: "state_value", reason })?;
+            self.cell_fits(0, map_key.len(), value.map_or(0, <[u8]>::len))
+                .map_err(|reason| Fault::Limit { limit: "state_value", reason })?;
             self.state.put_table(state, map_key, value);
         }
         Ok(())

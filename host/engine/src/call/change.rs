@@ -6,6 +6,13 @@ use crate::keyed::{MapOf, UserKeys};
 use millstream_model::column_ref::{CheckedColumn, ColumnRef};
 use millstream_model::descriptor::StateKind;
 
+/// What a cell needs in the changelog beside user key, map key and value: numbers of operator, group and state, a length, the version of the value and the time of
+/// its last refresh.
+const CELL_OVERHEAD_BYTES: usize = 32;
+
+/// An element's number in its list, which is its map key.
+const ELEMENT_KEY_BYTES: usize = size_of::<u64>();
+
 impl Call {
     /// Stages values for key rows; absent removes.
     ///
@@ -15,7 +22,7 @@ impl Call {
         self.check_state(state, StateKind::Value)?;
         let bytes = values.bytes;
         let values = checked(values, key_rows.len(), "state values")?;
-        let max = self.rules.limits.state_value_bytes_max as usize;
+        let surely = self.surely_fits();
         // All bytes at once; those of a refused call go with it.
         let (mut start, _) = self.staged.store(bytes);
         self.staged.ops.reserve(key_rows.len());
@@ -23,8 +30,8 @@ impl Call {
             self.check_key_row(key_row)?;
             let value = values.get(at as u32).map(|bytes| (start, start + bytes.len() as u32));
             let end = value.map_or(start, |(_, end)| end);
-            if (end - start) as usize > max {
-                return Err(self.state_too_large(key_row, (end - start) as usize, max));
+            if (end - start) as usize > surely {
+                self.check_cell(key_row, 0, (end - start) as usize)?;
             }
             start = end;
             self.staged.ops.push(StateOp::Put { state, key_row, value });
@@ -63,21 +70,51 @@ impl Call {
 
     fn put_checked(&mut self, state: u32, key_row: u32, map_key: &[u8], value: Option<&[u8]>) -> Result<(), Fault> {
         self.check_key_row(key_row)?;
-        self.check_entry(map_key, value).map_err(|reason| Fault::Refuse { row: self.row_of(key_row), reason })?;
+        let bytes = value.map_or(0, <[u8]>::len);
+        if map_key.len().saturating_add(bytes) > self.surely_fits() {
+            self.check_cell(key_row, map_key.len(), bytes)?;
+        }
         self.state.put_entry(state, key_row, map_key, value);
         Ok(())
     }
 
-    pub(super) fn check_entry(&self, map_key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+    /// Bytes of map key and value of a cell that need no closer look.
+    fn surely_fits(&self) -> usize {
         let limits = &self.rules.limits;
+        let key = limits.key_bytes_max as usize;
+        let room = self.rules.sizes.of_changelog().saturating_sub(key + CELL_OVERHEAD_BYTES);
+        (limits.state_value_bytes_max as usize).min(key).min(room)
+    }
+
+    /// Sizes of state are checked here, before anything joins the epoch: too large is a failure of that record.
+    fn check_cell(&self, key_row: u32, map_key: usize, value: usize) -> Result<(), Fault> {
+        let key = self.first_rows.get(key_row as usize).map_or(0, |row| self.batch.keys.value_len(*row));
+        let Err(reason) = self.cell_fits(key, map_key, value) else { return Ok(()) };
+        let mut rows = (0u32..).zip(&self.key_rows).filter(|(_, of)| **of == key_row).map(|(row, _)| row);
+        match (rows.next(), rows.next()) {
+            (Some(row), None) => Err(Fault::Refuse { row, reason }),
+            // Which of several records made it large shows when they come apart.
+            _ => Err(Fault::Limit { limit: "state_value", reason }),
+        }
+    }
+
+    /// Whether a cell is within all limits, by the lengths of its parts in bytes; if not, why.
+    pub(super) fn cell_fits(&self, key: usize, map_key: usize, value: usize) -> Result<(), String> {
+        let (limits, room) = (&self.rules.limits, self.rules.sizes.of_changelog());
         let (key_max, value_max) = (limits.key_bytes_max as usize, limits.state_value_bytes_max as usize);
-        if map_key.len() > key_max {
-            return Err(format!("a map key in state has {} bytes, `limits.key` allows {key_max}", map_key.len()));
+        let cell = key.saturating_add(map_key).saturating_add(value).saturating_add(CELL_OVERHEAD_BYTES);
+        if map_key > key_max {
+            return Err(format!("a map key in state has {map_key} bytes, `limits.key` allows {key_max}"));
         }
-        match value.map(<[u8]>::len).filter(|&len| len > value_max) {
-            Some(len) => Err(format!("a value in state has {len} bytes, `limits.state_value` allows {value_max}")),
-            None => Ok(()),
+        if value > value_max {
+            return Err(format!("a value in state has {value} bytes, `limits.state_value` allows {value_max}"));
         }
+        if cell > room {
+            return Err(format!(
+                "a value in state has {cell} bytes with its keys, the changelog takes {room} (the topic's `max.message.bytes`)"
+            ));
+        }
+        Ok(())
     }
 
     /// Appends elements to the lists of key rows, in order.
@@ -87,28 +124,18 @@ impl Call {
     pub fn append_elements(&mut self, state: u32, key_rows: &[u32], elements: ColumnRef<'_>) -> Result<(), Fault> {
         self.check_state(state, StateKind::List)?;
         let elements = present(elements, key_rows.len(), "list elements")?;
-        let max = self.rules.limits.state_value_bytes_max as usize;
+        let surely = self.surely_fits();
         for (row, &key_row) in (0u32..).zip(key_rows) {
             self.check_key_row(key_row)?;
             let element = elements.get(row).unwrap_or_default();
-            if element.len() > max {
-                return Err(self.state_too_large(key_row, element.len(), max));
+            if element.len() + ELEMENT_KEY_BYTES > surely {
+                self.check_cell(key_row, ELEMENT_KEY_BYTES, element.len())?;
             }
             let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
             let of = MapOf { state, key_row, user_key: user_keys.get(key_row) };
             self.state.append(of, element)?;
         }
         Ok(())
-    }
-
-    fn state_too_large(&self, key_row: u32, len: usize, max: usize) -> Fault {
-        let reason = format!("a value in state has {len} bytes, `limits.state_value` allows {max}");
-        Fault::Refuse { row: self.row_of(key_row), reason }
-    }
-
-    /// The last row of a key: the best guess at who did something to its state; a wrong guess costs one more call.
-    fn row_of(&self, key_row: u32) -> u32 {
-        self.key_rows.iter().rposition(|&row| row == key_row).unwrap_or(0) as u32
     }
 
     /// Stages the removal of all that a state holds for key rows; of a map or a list, entry by entry.

@@ -94,7 +94,8 @@ impl Call {
     ) -> Result<(), Fault> {
         let (limits, rules) = (&self.rules.limits, &self.rules);
         let batch = &self.batch;
-        let record_max = rules.port_record_bytes_max.get(output.port as usize).copied().unwrap_or(usize::MAX);
+        let sinks = rules.port_sinks.get(output.port as usize).map_or(&[][..], Vec::as_slice);
+        let record_max = rules.sizes.of_sinks(sinks);
         let has_headers = headers.is_some_and(|h| !h.is_empty()) || (headers.is_none() && !batch.headers.is_empty());
         let (mut run, mut run_of, mut total) = (0u32, u32::MAX, 0u64);
         for (at, &parent) in output.parents.iter().enumerate() {
@@ -102,7 +103,7 @@ impl Call {
             let key = keys.map_or_else(|| batch.keys.value_len(parent), |column| column.value_len(at));
             let value = values.map_or_else(|| batch.values.value_len(parent), |column| column.value_len(at));
             let head = if has_headers {
-                headers.map_or_else(|| batch.headers.bytes_of(parent), |own| own.bytes_of(at))
+                headers.map_or_else(|| batch.headers.framed_bytes_of(parent), |own| own.framed_bytes_of(at))
             } else {
                 0
             };
@@ -115,7 +116,7 @@ impl Call {
                 format!("an emitted key has {key} bytes, `limits.key` allows {}", limits.key_bytes_max)
             } else if key + value + head > record_max {
                 format!(
-                    "an emitted record has {} bytes, a sink behind the output takes {record_max}",
+                    "an emitted record has {} bytes, a sink behind the output takes {record_max} (the topic's `max.message.bytes`)",
                     key + value + head
                 )
             } else if run > limits.outputs_per_record_max {

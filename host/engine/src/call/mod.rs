@@ -5,17 +5,20 @@ mod change;
 mod emit;
 mod metrics;
 mod reads;
+mod sizes;
 mod staged;
 
 pub use crate::keyed::MapRange;
 pub use emit::OutputColumns;
 pub use metrics::{Measured, MetricNames, OwnMetric, OwnMetrics};
 pub use reads::{EntryPage, EntryRange};
+pub use sizes::SizeLimits;
 pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp};
 
 use crate::keyed::KeyedState;
 use crate::places::Places;
 use millstream_model::descriptor::InputKind;
+use millstream_model::ids::SinkIndex;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
@@ -70,8 +73,10 @@ pub struct CallRules {
     pub limits: OperatorLimits,
     /// Names of the outputs, by port.
     pub ports: Vec<String>,
-    /// By port: the largest record (key, value and headers together, in bytes) that all sinks behind it take.
-    pub port_record_bytes_max: Vec<usize>,
+    /// By port: the sinks behind it.
+    pub port_sinks: Vec<Vec<SinkIndex>>,
+    /// The largest records that sinks and changelog take.
+    pub sizes: Arc<SizeLimits>,
     /// Names of the inputs.
     pub inputs: Vec<String>,
     /// Kinds of the inputs; of one that is not here: records.

@@ -1,8 +1,10 @@
 use super::codec::{encode_begin, encode_commit};
 use super::cut::{CutEpoch, is_worth_a_commit};
 use super::decide;
+use super::seed::Seeded;
 use super::sums::{sum_changes, sum_outputs};
 use super::{CommitPorts, CommitterSettings, EpochEnd, EpochLost, Identity, SinkPort, Stop};
+use crate::planted::Bug;
 use crate::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, Meta, TransactionLog};
 use crate::swap::plan::OlderVersions;
 use millstream_model::commit::{
@@ -43,6 +45,8 @@ pub(super) struct Transaction {
     /// Connections lost when it began.
     connections_lost: u64,
     outputs: Vec<OutputTotal>,
+    /// Cells that are in the changelog already: of the checkpoint that the history begins with.
+    pub(super) seeded: Seeded,
     /// The commit record produced for it, and the changes to apply.
     pub(super) decided: Option<(CommitRecord, Vec<ChangeSet>)>,
     pub(super) may_be_fenced: bool,
@@ -241,6 +245,7 @@ impl Committer {
                 total.checksum = total.checksum.wrapping_add(epoch.checksum);
             }
         }
+        let seeded = self.open.seeded;
         let record = CommitRecord {
             token: self.next_token(),
             previous: before.map(|before| before.token),
@@ -249,8 +254,11 @@ impl Committer {
             operators: end.operators,
             file_lengths,
             output_totals,
-            changes: end.changes.iter().map(|changes| changes.len() as u64).sum(),
-            changes_checksum: end.changes.iter().fold(0, |sum, changes| sum.wrapping_add(sum_changes(changes))),
+            changes: end.changes.iter().fold(seeded.cells, |cells, changes| cells + changes.len() as u64),
+            changes_checksum: end
+                .changes
+                .iter()
+                .fold(seeded.checksum, |sum, changes| sum.wrapping_add(sum_changes(changes))),
             gaps: end.gaps,
             finished: end.finished,
             catalog: self.catalog.clone(),
@@ -287,7 +295,7 @@ impl Committer {
         self.ports.state.write(&changes, meta, is_only_copy)?;
         fail::fail_point!("after_apply");
         let connections_lost = self.ports.log.as_ref().map_or(0, |log| log.connections_lost());
-        let needs_init = connections_lost != self.open.connections_lost;
+        let needs_init = connections_lost != self.open.connections_lost && !Bug::KeepProducer.is_planted();
         self.open = Transaction { needs_init, ..Transaction::new(self.ports.sinks.len()) };
         self.applied = Some(record);
         self.committed_ms = self.ports.clock.monotonic_ms();

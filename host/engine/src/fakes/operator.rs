@@ -15,6 +15,7 @@ type Migrate = Arc<dyn Fn(OldValues<'_>) -> Result<BytesColumn, CallError> + Sen
 #[derive(Clone)]
 pub struct FakeOperator {
     descriptor: Descriptor,
+    digest: Digest,
     work: Work,
     migrate: Option<Migrate>,
 }
@@ -25,7 +26,13 @@ impl FakeOperator {
         descriptor: Descriptor,
         work: impl Fn(&mut Call) -> Result<(), CallError> + Send + Sync + 'static,
     ) -> Self {
-        Self { descriptor, work: Arc::new(work), migrate: None }
+        Self { descriptor, digest: Digest::default(), work: Arc::new(work), migrate: None }
+    }
+
+    /// The same, of a module with this digest.
+    #[must_use]
+    pub fn of_module(self, digest: Digest) -> Self {
+        Self { digest, ..self }
     }
 
     /// The operator, migrating old values so.
@@ -44,7 +51,7 @@ impl OperatorFactory for FakeOperator {
     }
 
     fn digest(&self) -> Digest {
-        Digest::default()
+        self.digest
     }
 
     fn instantiate(&self) -> Result<Box<dyn Operator>, OpenError> {

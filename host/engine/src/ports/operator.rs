@@ -85,7 +85,7 @@ pub enum CallError {
     Stop(String),
     /// The guest gave up by itself and said why (a panic, an exception nobody caught, an abort): the engine halves the batch until the record at
     /// fault is alone.
-    #[error("panicked: {text}{}", below(.backtrace))]
+    #[error("gave up: {text}{}", below(.backtrace))]
     Panic {
         /// What it said.
         text: String,

@@ -1,4 +1,5 @@
 use super::board::{PartitionStatus, RunPhase};
+use super::lookout::{Lookout, Sizes};
 use super::swaps::Swaps;
 use super::{Control, RunEnd, RunError};
 use crate::commit::{Committer, EpochEnd, EpochLost, cut};
@@ -17,9 +18,6 @@ use std::time::Duration;
 /// The longest the committer waits for reports before it looks whether it is asked for something.
 const WAIT_MS_MAX: u64 = 20;
 
-/// How often a pipeline without commits looks whether it still is the owner, in milliseconds.
-const AUDIT_EVERY_MS: u64 = 5_000;
-
 /// Emptied batches kept for workers.
 const SPARE_MAX: usize = 64;
 
@@ -34,8 +32,8 @@ pub(super) struct Coordinator {
     pub(super) reports: Receiver<Report>,
     checkpoints: Box<dyn Checkpoints>,
     checkpointed_ms: u64,
-    /// When the log last said that this process is the owner, by a commit or when asked.
-    audited_ms: u64,
+    lookout: Lookout,
+    pub(super) sizes: Arc<Sizes>,
     savepoints: Vec<CheckpointDone>,
     /// The epoch that is open or being cut.
     pub(super) epoch: OpenEpoch,
@@ -43,6 +41,16 @@ pub(super) struct Coordinator {
     pub(super) held: VecDeque<Report>,
     /// Whether every source of some worker has ended since the last cut.
     pub(super) has_ended: bool,
+}
+
+/// What a coordinator is made of.
+pub(super) struct CoordinatorParts {
+    pub(super) committer: Committer,
+    /// To each worker.
+    pub(super) commands: Vec<Sender<Command>>,
+    pub(super) checkpoints: Box<dyn Checkpoints>,
+    pub(super) lookout: Lookout,
+    pub(super) sizes: Arc<Sizes>,
 }
 
 /// What has come in of an epoch.
@@ -72,22 +80,21 @@ impl OpenEpoch {
 impl Coordinator {
     pub(super) fn new(
         (shared, swaps): (Arc<Shared>, Swaps),
-        committer: Committer,
-        commands: Vec<Sender<Command>>,
+        parts: CoordinatorParts,
         reports: Receiver<Report>,
-        checkpoints: Box<dyn Checkpoints>,
     ) -> Self {
         let now_ms = shared.clock.monotonic_ms();
-        let epoch = OpenEpoch::new(commands.len(), swaps.lineup().plan.sinks.len(), now_ms);
+        let epoch = OpenEpoch::new(parts.commands.len(), swaps.lineup().plan.sinks.len(), now_ms);
         Self {
             shared,
             swaps,
-            committer,
-            commands,
+            committer: parts.committer,
+            commands: parts.commands,
             reports,
-            checkpoints,
+            checkpoints: parts.checkpoints,
             checkpointed_ms: now_ms,
-            audited_ms: now_ms,
+            lookout: parts.lookout,
+            sizes: parts.sizes,
             savepoints: Vec::new(),
             epoch,
             held: VecDeque::new(),
@@ -99,6 +106,9 @@ impl Coordinator {
     pub(super) fn coordinate(&mut self, control: &Control) -> Result<RunEnd, RunError> {
         self.set_phase(RunPhase::Running);
         loop {
+            if let Some(stop) = self.lookout.stop() {
+                return Err(stop.into());
+            }
             self.tend_swaps(control);
             self.cut_if_due(control);
             let wait = Duration::from_millis(self.wait_ms());
@@ -259,22 +269,10 @@ impl Coordinator {
                 None => return Ok(None),
             },
         };
-        self.audit(record.is_some())?;
         for (at, _) in lineup.plan.operators.iter().enumerate() {
             self.shared.board.show_migration(at, sweep::status(&lineup.plan, at, &sweeps));
         }
         self.after_commit(record, finished)
-    }
-
-    fn audit(&mut self, is_committed: bool) -> Result<(), RunError> {
-        let now_ms = self.shared.clock.monotonic_ms();
-        if is_committed {
-            self.audited_ms = now_ms;
-        } else if now_ms.saturating_sub(self.audited_ms) >= AUDIT_EVERY_MS {
-            self.committer.audit()?;
-            self.audited_ms = now_ms;
-        }
-        Ok(())
     }
 
     /// Opens the next epoch, whose records may have come in already.
@@ -285,6 +283,7 @@ impl Coordinator {
             let took_ms = self.epoch.cut_ms.map_or(0, |cut_ms| now_ms.saturating_sub(cut_ms));
             self.shared.board.committed(record, took_ms);
             self.swaps.take_older_versions(record);
+            self.lookout.acknowledged(record);
             for (counters, records) in self.shared.board.sinks.iter().zip(&self.epoch.records) {
                 counters.records.add(*records);
             }

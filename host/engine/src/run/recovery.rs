@@ -40,6 +40,8 @@ pub(super) fn roll_back(coordinator: &mut Coordinator, record: Option<CommitReco
     let reset = Arc::new(coordinator.swaps.rolled_back(positions));
     coordinator.tell_all(&Command::Reset(reset));
     wait_for_all(coordinator, |report| matches!(report, Report::Ready))?;
+    // What is too large now was not when it was checked: the same again would be lost the same way.
+    coordinator.sizes.refresh();
     let shared = &coordinator.shared;
     shared.output_bytes.store(0, Ordering::Relaxed);
     shared.board.update(|status| status.rollbacks += 1);

@@ -1,5 +1,5 @@
 use super::{Control, RunError};
-use crate::call::CallRules;
+use crate::call::{CallRules, SizeLimits};
 use crate::exchange::{Exchange, INBOX_BYTES_MAX};
 use crate::keyed::StateColumn;
 use crate::ports::{Clock, OperatorFactory, Source, StateBackend};
@@ -9,6 +9,7 @@ use crate::worker::{Command, Lineup, Report, Shared, Worker, WorkerParts};
 use millstream_model::cell::CellSpace;
 use millstream_model::commit::{Catalog, CatalogEntry, CommitRecord, PartitionPosition};
 use millstream_model::plan::{OperatorNode, Plan, Target};
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -16,13 +17,14 @@ pub(super) fn share(
     plan: &Arc<Plan>,
     control: &Control,
     clock: &Arc<dyn Clock>,
-    sink_record_bytes_max: Vec<usize>,
+    (sizes, topics): (&Arc<SizeLimits>, BTreeMap<String, String>),
 ) -> Arc<Shared> {
     Arc::new(Shared {
         board: Arc::clone(control.board()),
         paused: Arc::clone(control.paused()),
         clock: Arc::clone(clock),
-        sink_record_bytes_max,
+        sizes: Arc::clone(sizes),
+        topics,
         output_bytes: Default::default(),
         dirty_bytes: (0..plan.workers).map(|_| Default::default()).collect(),
         spare: Mutex::default(),
@@ -46,17 +48,18 @@ impl PartsMaker {
         older_versions: OlderVersions,
     ) -> TaskParts {
         let shared = &self.shared;
-        let largest = |targets: &Vec<Target>| {
+        let sinks = |targets: &Vec<Target>| {
             let sinks = targets.iter().filter_map(|target| match target {
-                Target::Sink(sink) => shared.sink_record_bytes_max.get(sink.at()).copied(),
+                Target::Sink(sink) => Some(*sink),
                 Target::Operator { .. } => None,
             });
-            sinks.min().unwrap_or(usize::MAX)
+            sinks.collect()
         };
         let rules = CallRules {
             limits: node.limits.clone(),
             ports: node.descriptor.outputs.clone(),
-            port_record_bytes_max: node.outputs.iter().map(largest).collect(),
+            port_sinks: node.outputs.iter().map(sinks).collect(),
+            sizes: Arc::clone(&shared.sizes),
             inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
             input_kinds: node.descriptor.inputs.iter().map(|input| input.kind).collect(),
             metrics: shared.board.operators.get(at).map(|counters| Arc::clone(&counters.own)).unwrap_or_default(),

@@ -1,3 +1,4 @@
+use super::trial::Tally;
 use millstream_model::ids::{Digest, Generation};
 use millstream_model::plan::OperatorNode;
 use serde::Serialize;
@@ -16,6 +17,8 @@ pub struct SwapStatus {
     pub phase: SwapPhase,
     /// How far the sweep of old versions of values is, while there is one.
     pub migration: Option<MigrationStatus>,
+    /// What the version that runs did in committed epochs of this process.
+    pub done: Tally,
     /// Whether `rollback` would find a version to go back to.
     pub can_return: bool,
     /// What happened last.
@@ -39,6 +42,7 @@ impl SwapStatus {
             digest: node.digest,
             phase: SwapPhase::Steady,
             migration: None,
+            done: Tally::default(),
             can_return: false,
             event: None,
             history: vec![first],

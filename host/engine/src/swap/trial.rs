@@ -1,7 +1,7 @@
 use std::fmt;
 
 /// What an operator did with the records it was given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Tally {
     /// Records of calls that ended: processed, rejected or found at fault.
     pub records: u64,

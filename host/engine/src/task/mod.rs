@@ -9,7 +9,7 @@ mod step;
 mod sweep;
 mod verdicts;
 
-pub use dead_letter::{DeadLetter, Provenance};
+pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
 pub use door::{Door, admit_keys};
 pub use migrate::Migrated;
 pub use parts::TaskParts;

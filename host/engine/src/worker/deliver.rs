@@ -28,7 +28,10 @@ impl Worker {
             Target::Operator { operator, input } => self.hand_over(operator, input, batch),
             Target::Sink(sink) => {
                 self.touched = true;
-                if let Some(output) = self.outputs.get_mut(sink.at()) {
+                // A batch that would fit as a whole has no record that does not.
+                if batch.framed_bytes_len() > self.shared.sizes.of_sink(sink) {
+                    self.deliver_fitting(sink, batch)?;
+                } else if let Some(output) = self.outputs.get_mut(sink.at()) {
                     output.append(batch);
                 }
                 self.flush_full(sink.at());

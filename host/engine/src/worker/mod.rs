@@ -17,7 +17,7 @@ pub use protocol::{Command, Part, Report, WorkerError};
 pub use switch::{Reset, Switch};
 pub use trial::{Quota, TrialFault, Watch};
 
-use crate::call::Mark;
+use crate::call::{Mark, SizeLimits};
 use crate::exchange::Exchange;
 use crate::keyed::Share;
 use crate::places::Places;
@@ -29,6 +29,7 @@ use cut::Cut;
 use intake::Intake;
 use millstream_model::plan::Plan;
 use millstream_model::record::{Origin, RecordBatch};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -50,8 +51,10 @@ pub struct Shared {
     pub paused: Arc<AtomicBool>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Largest record each sink takes, in bytes.
-    pub sink_record_bytes_max: Vec<usize>,
+    /// The largest records that sinks and changelog take.
+    pub sizes: Arc<SizeLimits>,
+    /// The topic that each source reads, by the source's id; those that read none are not there.
+    pub topics: BTreeMap<String, String>,
     /// Bytes of outputs on their way to the committer.
     pub output_bytes: AtomicU64,
     /// Bytes of state changed in the open epoch, nearly.
@@ -229,6 +232,8 @@ impl Worker {
         }
         let mut patience = patience;
         while let Some(parcel) = self.exchange.next(patience) {
+            // There is no batch of a source that could come again instead.
+            self.touched = true;
             self.take_parcel(parcel)?;
             patience = Duration::ZERO;
         }

@@ -104,6 +104,14 @@ pub enum WorkerError {
         /// Why.
         reason: String,
     },
+    /// A record does not fit where it has to go, and nothing smaller can go there in its place.
+    #[error("a record is too large, of {place}: {reason}")]
+    TooLarge {
+        /// The record.
+        place: String,
+        /// How large, for what, and what to do.
+        reason: String,
+    },
     /// A thread panicked: a bug in Millstream.
     #[error("a worker thread panicked: {0}; the pipeline stands at its last commit, please report this")]
     Panicked(String),

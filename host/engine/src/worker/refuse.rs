@@ -2,7 +2,8 @@ use super::search::Portion;
 use super::{Worker, WorkerError};
 use crate::places::Place;
 use crate::swap::Tally;
-use crate::task::{DeadLetter, Provenance, Verdict, admit_keys};
+use crate::task::{DeadLetter, LETTER_BYTES_MIN, Provenance, Verdict, admit_keys};
+use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::plan::ErrorPolicy;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
@@ -75,15 +76,8 @@ impl Worker {
         }
         match (node.on_error, plan.dead_letters) {
             (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, reason.to_owned())),
-            (ErrorPolicy::DeadLetter, Some(sink)) => {
-                let Place { source, partition, offset } = self.place(batch, row);
-                let provenance =
-                    Provenance { source: &source, partition, offset, operator: &node.id, digest: node.digest };
-                let max = shared.sink_record_bytes_max.get(sink.at()).copied().unwrap_or(usize::MAX);
-                if let Some(letters) = self.outputs.get_mut(sink.at()) {
-                    DeadLetter { batch, row, reason }.append_to(&provenance, max, letters);
-                }
-                self.flush_full(sink.at());
+            (ErrorPolicy::DeadLetter, Some(_)) => {
+                self.write_letter(DeadLetter { batch, row, reason }, Some((&node.id, node.digest)))?;
             }
             (ErrorPolicy::Skip, _) | (ErrorPolicy::DeadLetter, None) => {
                 if let Some(counters) = counters {
@@ -95,16 +89,60 @@ impl Worker {
         Ok(())
     }
 
+    /// Hands records of a source to a sink, but for those it does not take: no operator was there that could have refused them.
+    pub(super) fn deliver_fitting(&mut self, sink: SinkIndex, batch: &RecordBatch) -> Result<(), WorkerError> {
+        let (plan, max) = (Arc::clone(&self.plan), self.shared.sizes.of_sink(sink));
+        let (fitting, too_large): (Vec<u32>, Vec<u32>) =
+            (0..batch.len() as u32).partition(|row| batch.framed_bytes(*row) <= max);
+        if let Some(output) = self.outputs.get_mut(sink.at()) {
+            output.gather(batch, &fitting);
+        }
+        for row in too_large {
+            let id = plan.sinks.get(sink.at()).map_or("", |node| node.id.as_str());
+            let bytes = batch.framed_bytes(row);
+            let reason =
+                format!("the record has {bytes} bytes, sink `{id}` takes {max} (the topic's `max.message.bytes`)");
+            if plan.dead_letters.is_none() {
+                let reason = format!("{reason}: raise that, or name `dead_letters`");
+                return Err(WorkerError::TooLarge { place: self.shown_place(batch, row), reason });
+            }
+            self.write_letter(DeadLetter { batch, row, reason: &reason }, None)?;
+        }
+        Ok(())
+    }
+
+    fn write_letter(&mut self, letter: DeadLetter<'_>, operator: Option<(&str, Digest)>) -> Result<(), WorkerError> {
+        let Some(sink) = self.plan.dead_letters else { return Ok(()) };
+        let Place { source, partition, offset } = self.place(letter.batch, letter.row);
+        let topic = self.shared.topics.get(&*source).map_or("", String::as_str);
+        let provenance = Provenance { source: &source, topic, partition, offset, operator };
+        let max = self.shared.sizes.of_sink(sink);
+        let letters = self.outputs.get_mut(sink.at());
+        if letters.is_none_or(|letters| letter.append_to(&provenance, max, letters)) {
+            self.flush_full(sink.at());
+            return Ok(());
+        }
+        let reason = format!(
+            "`dead_letters` takes records of {max} bytes (the topic's `max.message.bytes`), and no letter of this one is that small: {LETTER_BYTES_MIN} are enough for any. \
+             It was refused because: {}",
+            letter.reason
+        );
+        Err(WorkerError::TooLarge { place: self.shown_place(letter.batch, letter.row), reason })
+    }
+
     fn place(&self, batch: &RecordBatch, row: u32) -> Place {
         self.shared.places.of(batch.origins.get(row as usize).copied().unwrap_or_default())
+    }
+
+    fn shown_place(&self, batch: &RecordBatch, row: u32) -> String {
+        let Place { source, partition, offset } = self.place(batch, row);
+        format!("source `{source}`, partition {partition}, offset {offset}")
     }
 
     /// The error that stops the pipeline on behalf of an operator.
     pub(super) fn stopped(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
         self.blamed = batch.origins.get(row as usize).copied();
         let operator = self.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
-        let Place { source, partition, offset } = self.place(batch, row);
-        let place = format!("source `{source}`, partition {partition}, offset {offset}");
-        WorkerError::Stopped { operator, place, reason }
+        WorkerError::Stopped { operator, place: self.shown_place(batch, row), reason }
     }
 }

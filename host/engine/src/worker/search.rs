@@ -1,6 +1,7 @@
 use super::deliver::FIRST_WORKER;
 use super::{Worker, WorkerError};
 use crate::call::{Call, Rejection};
+use crate::planted::Bug;
 use crate::ports::CallError;
 use crate::swap::Tally;
 use crate::task::{Attempt, Step, Verdict, next_step};
@@ -62,7 +63,7 @@ impl Worker {
             if !error.names_its_rows() {
                 let rows = portion.batch.len();
                 self.intake.shrink(rows);
-                if rows > 1 && !self.touched {
+                if rows > 1 && !self.touched && !Bug::WholeBatches.is_planted() {
                     self.retreat = true;
                     return Ok(());
                 }

@@ -1,10 +1,10 @@
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods, reason = "tests")]
 use super::*;
 use crate::call::{Call, CallRules, OutputColumns};
 use crate::exchange::INBOX_BYTES_MAX;
 use crate::fakes::{FakeState, Life};
 use crate::ports::{
-    CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, SourceError, SystemClock,
+    CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, RecordSizes, SourceError, SystemClock,
 };
 use crate::keyed::StateColumn;
 use crate::task::TaskParts;
@@ -166,7 +166,8 @@ fn start_with(
         board: Arc::new(Board::new(plan)),
         paused: Arc::default(),
         clock: Arc::new(SystemClock::default()),
-        sink_record_bytes_max: vec![1 << 20; 2],
+        sizes: Arc::new(SizeLimits::new(&RecordSizes { sinks: vec![1 << 20; 2], changelog: usize::MAX })),
+        topics: [("numbers".to_owned(), "numbers-topic".to_owned())].into(),
         output_bytes: AtomicU64::default(),
         dirty_bytes: (0..plan.workers).map(|_| AtomicU64::default()).collect(),
         spare: Mutex::default(),
@@ -211,7 +212,6 @@ fn parts(shared: &Shared, node: &OperatorNode, factory: &Arc<dyn OperatorFactory
         factory: Arc::clone(factory),
         rules: Arc::new(CallRules {
             ports: vec!["out".to_owned()],
-            port_record_bytes_max: vec![usize::MAX],
             metrics: Arc::clone(&shared.board.operators[0].own),
             input_kinds: node.descriptor.inputs.iter().map(|input| input.kind).collect(),
             ..CallRules::default()

@@ -1,6 +1,6 @@
 //! What the tests share.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use millstream_engine::commit::codec::{encode_commit, encode_open};
 use millstream_engine::ports::{ChangeSet, Meta, StateBackend};

@@ -7,18 +7,20 @@ mod state;
 mod wire;
 
 pub(crate) use described::{CatalogEntryOut, DescriptorOut};
-pub(crate) use descriptor::check_names;
+pub(crate) use descriptor::{check_names, check_outputs};
 pub(crate) use imports::{add_to_linker, origin, request, write_line};
 pub(crate) use wire::{LentParts, LogLevel};
 
 use crate::factory::Configured;
 use crate::host::Host;
 use crate::outcome;
+use crate::restarts::Restarts;
 use crate::ticker::ticks;
 use millstream_engine::call::Call;
 use millstream_engine::ports::{CallError, OldValues, Operator};
 use millstream_model::column::BytesColumn;
 use std::sync::Arc;
+use tracing::Level;
 use wasmtime::Store;
 use wasmtime::component::Func;
 use wire::{BatchIn, ColumnIn, ColumnResult, Failure, RejectionResult};
@@ -28,6 +30,7 @@ pub(crate) struct Columnar {
     configured: Arc<Configured>,
     /// None after a call that left the instance in an unknown state; the next call makes a new one.
     instance: Option<Instance>,
+    restarts: Restarts,
     key_rows: Vec<u32>,
 }
 
@@ -43,19 +46,37 @@ pub(crate) struct Instance {
 
 impl Columnar {
     pub(crate) fn new(configured: Arc<Configured>, instance: Instance) -> Self {
-        Self { configured, instance: Some(instance), key_rows: Vec::new() }
+        Self { configured, instance: Some(instance), restarts: Restarts::default(), key_rows: Vec::new() }
     }
 
-    /// The instance at hand, or a new one after a call that broke the last.
-    fn take_instance(&mut self) -> Result<Instance, CallError> {
-        let instance = self.instance.take().map_or_else(|| self.configured.open_columnar(), Ok);
-        instance.map_err(|error| CallError::Host(error.to_string()))
+    fn instance(&mut self) -> Result<Instance, CallError> {
+        if let Some(instance) = self.instance.take() {
+            return Ok(instance);
+        }
+        self.configured.pause(&self.restarts);
+        self.configured.open_columnar().map_err(|error| CallError::Host(error.to_string()))
+    }
+
+    /// Keeps an instance that can go on, and drops one that cannot: why is a line of its log.
+    fn put_back<T>(&mut self, instance: Instance, is_broken: bool, result: &Result<T, CallError>) {
+        match result {
+            Err(error) if is_broken || matches!(error, CallError::Trap { .. }) => {
+                self.restarts.broke();
+                if !error.names_its_rows() {
+                    instance.store.data().log.line(Level::WARN, None, &format!("the call is dropped: it {error}"));
+                }
+            }
+            _ => {
+                self.restarts.worked();
+                self.instance = Some(instance);
+            }
+        }
     }
 }
 
 impl Operator for Columnar {
     fn process(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
-        let mut instance = match self.take_instance() {
+        let mut instance = match self.instance() {
             Ok(instance) => instance,
             Err(error) => return (call, Err(error)),
         };
@@ -74,36 +95,31 @@ impl Operator for Columnar {
         let Some(call) = instance.store.data_mut().end() else {
             return (Box::default(), Err(CallError::Host("the call was lost inside its operator".to_owned())));
         };
+        let is_broken = returned.is_err();
         let result = match returned {
             Ok(Ok(())) => Ok(()),
             Ok(Err(failure)) => Err(failure.into_error(rows)),
-            Err(error) => {
-                let error = outcome::call_error(&error, &instance.store.data().log, limit_ms);
-                return (call, Err(error));
-            }
+            Err(error) => Err(outcome::call_error(&error, instance.store.data(), limit_ms)),
         };
-        if !matches!(result, Err(CallError::Trap { .. })) {
-            self.instance = Some(instance);
-        }
+        self.put_back(instance, is_broken, &result);
         (call, result)
     }
 
     fn migrate(&mut self, old: OldValues<'_>) -> Result<BytesColumn, CallError> {
-        let mut instance = self.take_instance()?;
+        let mut instance = self.instance()?;
         let running = self.configured.ticker().run();
         let returned = instance.migrate(old);
         drop(running);
+        let is_broken = returned.is_err();
         let result = match returned {
             Ok(Ok(new)) => new.checked().map_err(|error| CallError::Trap {
                 reason: format!("`migrate` returned no column: {error}"),
                 backtrace: None,
             }),
             Ok(Err(failure)) => Err(failure.into_error(old.values.len())),
-            Err(error) => return Err(outcome::call_error(&error, &instance.store.data().log, old.time_limit_ms)),
+            Err(error) => Err(outcome::call_error(&error, instance.store.data(), old.time_limit_ms)),
         };
-        if !matches!(result, Err(CallError::Trap { .. })) {
-            self.instance = Some(instance);
-        }
+        self.put_back(instance, is_broken, &result);
         result
     }
 }

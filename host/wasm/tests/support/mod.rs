@@ -7,7 +7,7 @@
     reason = "support of several tests, each of which uses a part"
 )]
 
-use millstream_engine::call::{Call, CallRules, Mark, Metric};
+use millstream_engine::call::{Call, CallRules, Mark, Measured, Metric};
 use millstream_engine::keyed::{KeyedState, StateColumn};
 use millstream_engine::ports::{
     CallError, CellRange, ChangeSet, Meta, Operator, OperatorFactory, StateBackend, StateError,
@@ -42,7 +42,12 @@ pub fn module(name: &str) -> Module {
 }
 
 pub fn config(json: &str) -> OperatorConfig {
-    OperatorConfig { id: "subject".to_owned(), config: json.to_owned(), ..OperatorConfig::default() }
+    OperatorConfig {
+        pipeline: "whole".to_owned(),
+        id: "subject".to_owned(),
+        config: json.to_owned(),
+        ..OperatorConfig::default()
+    }
 }
 
 /// A store that holds nothing.
@@ -126,6 +131,7 @@ pub struct Driver {
     pub mark: Mark,
     pub input: u32,
     pub time_limit_ms: u64,
+    pub measured: Measured,
     offset: i64,
 }
 
@@ -154,10 +160,11 @@ impl Driver {
         let rules = CallRules {
             limits: limits.clone(),
             ports: descriptor.outputs.clone(),
-            port_record_bytes_max: vec![usize::MAX; descriptor.outputs.len()],
             inputs: descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
             input_kinds: descriptor.inputs.iter().map(|input| input.kind).collect(),
+            ..CallRules::default()
         };
+        rules.places.insert(PartitionIndex(3), "lines", 5);
         let call =
             Call { state: KeyedState::new(states, Arc::clone(&store)), rules: Arc::new(rules), ..Call::default() };
         Self {
@@ -168,6 +175,7 @@ impl Driver {
             mark: Mark { watermark_ms: None, now_ms: 1_000 },
             input: 0,
             time_limit_ms: limits.batch_time_ms,
+            measured: Measured::default(),
             offset: 0,
         }
     }
@@ -218,6 +226,7 @@ impl Driver {
         let (mut call, result) = self.operator.process(call);
         let effects = result.map(|()| {
             call.apply_state();
+            call.apply_metrics(&mut self.measured);
             effects(&call)
         });
         call.discard();

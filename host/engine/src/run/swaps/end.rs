@@ -98,6 +98,7 @@ impl Swaps {
             self.maker.shared.board.update_swap(operator, |shown| {
                 shown.phase = phase;
                 shown.can_return = seat.can_return();
+                shown.done = seat.tally;
             });
         }
     }
