@@ -43,6 +43,8 @@ pub(crate) struct OperatorStatus {
     pub(crate) dropped: u64,
     pub(crate) calls: u64,
     pub(crate) calls_failed: u64,
+    pub(crate) migrated: u64,
+    pub(crate) migrations_refused: u64,
     pub(crate) busy_ms: u64,
     pub(crate) state_bytes: u64,
     /// Where it is in event time; nothing of operators to which that makes no difference.
@@ -84,6 +86,8 @@ impl Snapshot {
                 dropped: counters.dropped.get(),
                 calls: counters.calls.get(),
                 calls_failed: counters.calls_failed.get(),
+                migrated: counters.migrated.get(),
+                migrations_refused: counters.migrations_refused.get(),
                 busy_ms: counters.busy_ns.get() / 1_000_000,
                 state_bytes: counters.state_bytes.load(Ordering::Relaxed),
                 time,

@@ -1,6 +1,6 @@
 //! From a module to operators: opening, describing, one instance per worker.
 
-use crate::check::{Checked, World};
+use crate::check::{BROADCAST_INPUT, CONTEXT, Checked, MIGRATION, TIMERS, World};
 use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
 use crate::engine::Engine;
 use crate::error::LoadError;
@@ -14,7 +14,7 @@ use crate::schema::{self, Refusal, Violation};
 use crate::simple::{STATE, Simple};
 use crate::ticker::{Ticker, ticks};
 use millstream_engine::ports::{OpenError, Operator, OperatorFactory};
-use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
+use millstream_model::descriptor::{Descriptor, InputDescriptor, InputKind, StateDescriptor, StateKind};
 use millstream_model::ids::Digest;
 use millstream_model::limits::OperatorLimits;
 use std::sync::Arc;
@@ -121,7 +121,8 @@ impl Engine {
                 let (_, described) =
                     configured.open().map_err(|reason| LoadError::Open { operator: config.id.clone(), reason })?;
                 configured.properties = described.properties();
-                described.checked().map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
+                let described = configured.descriptor(described).and_then(|described| check_exports(module, described));
+                described.map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
             }
             World::RecordOperator => {
                 let descriptor = declared(module, &config.declared)
@@ -133,6 +134,54 @@ impl Engine {
             }
         };
         Ok(configured)
+    }
+}
+
+/// Whether a module exports what its operator needs beside `process`.
+fn check_exports(module: &Module, described: Descriptor) -> Result<Descriptor, String> {
+    let broadcast = described.inputs.iter().find(|input| input.kind == InputKind::Broadcast);
+    let is_exported = module.inner.checked.exports_interface(BROADCAST_INPUT);
+    match broadcast {
+        Some(input) if !is_exported => Err(format!(
+            "the input `{}` is a broadcast input, but the module does not export `{BROADCAST_INPUT}`",
+            input.name
+        )),
+        None if is_exported && module.catalog().len() == 1 => Err(format!(
+            "the module exports `{BROADCAST_INPUT}`, but none of the operator's inputs is a broadcast input: no record would ever reach it"
+        )),
+        _ => check_timers(module, &described).and_then(|()| check_migration(module, described)),
+    }
+}
+
+/// Whether a module can handle the timers that its operator declares, and the other way round, as far as that can be told.
+fn check_timers(module: &Module, described: &Descriptor) -> Result<(), String> {
+    let is_exported = module.inner.checked.exports_interface(TIMERS);
+    match described.timers.first() {
+        Some(timer) if !is_exported => Err(format!(
+            "it declares the timer `{}`, but the module does not export `{TIMERS}`: nothing would handle it when it fires",
+            timer.name
+        )),
+        None if is_exported && module.catalog().len() == 1 => Err(format!(
+            "the module exports `{TIMERS}`, but the operator declares no timer: none would ever fire"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a module can migrate what its operator says it does. One that exports `migration` for an operator with state that never asks for it has forgotten to say so; in a module of several
+/// operators the export may be another one's.
+fn check_migration(module: &Module, described: Descriptor) -> Result<Descriptor, String> {
+    let is_exported = module.inner.checked.exports_interface(MIGRATION);
+    let migrating = described.states.iter().find(|state| !state.migrates_versions.is_empty());
+    match migrating {
+        Some(state) if !is_exported => Err(format!(
+            "the state `{}` migrates version(s) {:?}, but the module does not export `{MIGRATION}`",
+            state.name, state.migrates_versions
+        )),
+        None if is_exported && module.catalog().len() == 1 && described.is_keyed() => Err(format!(
+            "the module exports `{MIGRATION}`, but none of the operator's states has `migrates-versions`: no old value would ever reach it"
+        )),
+        _ => Ok(described),
     }
 }
 
@@ -171,19 +220,18 @@ fn declared(module: &Module, declared: &Declared) -> Result<Descriptor, String> 
     }
     let keyed = module.inner.checked.imports_interface("millstream:record-operator/state");
     let state = StateDescriptor {
-        name: STATE.to_owned(),
-        kind: StateKind::Map,
         version: declared.state_version,
         reads_versions: declared.reads_versions.clone(),
-        migrates_versions: Vec::new(),
+        ..StateDescriptor::new(STATE, StateKind::Map)
     };
     if declared.reads_versions.contains(&declared.state_version) {
         return Err(format!("its state has version {} and lists it among those it also reads", declared.state_version));
     }
     Ok(Descriptor {
-        inputs: declared.inputs.iter().map(|name| InputDescriptor { name: name.clone() }).collect(),
+        inputs: declared.inputs.iter().map(|name| InputDescriptor::records(name)).collect(),
         outputs: declared.outputs.clone(),
         states: if keyed { vec![state] } else { Vec::new() },
+        ..Descriptor::default()
     })
 }
 
@@ -227,15 +275,28 @@ impl Configured {
         let instance = probe.instantiate(&mut store)?;
         let open = probe.function(&instance, &mut store, "operator", "open")?;
         let process = probe.function(&instance, &mut store, "operator", "process")?;
+        let has_migrate = self.module.inner.checked.exports_interface(MIGRATION);
+        let migrate = has_migrate.then(|| probe.function(&instance, &mut store, "migration", "migrate")).transpose()?;
+        let has_broadcast = self.module.inner.checked.exports_interface(BROADCAST_INPUT);
+        let broadcast = || probe.function(&instance, &mut store, "broadcast-input", "process-broadcast");
+        let broadcast = has_broadcast.then(broadcast).transpose()?;
+        let has_timers = self.module.inner.checked.exports_interface(TIMERS);
+        let on_timers = has_timers.then(|| probe.function(&instance, &mut store, "timers", "on-timers")).transpose()?;
         let arguments = (self.name.as_str(), &*self.config);
         let (described,): (Result<DescriptorOut, String>,) = call(&mut store, &open, arguments)?;
-        Ok((Instance { store, process }, described?))
+        Ok((Instance { store, process, migrate, broadcast, on_timers }, described?))
+    }
+
+    /// What it says of itself, with what its module tells.
+    fn descriptor(&self, described: DescriptorOut) -> Result<Descriptor, String> {
+        let reads_watermark = self.module.inner.checked.imports_function(CONTEXT, "watermark-ms");
+        Ok(Descriptor { reads_watermark, ..described.checked()? })
     }
 
     pub(crate) fn open_columnar(&self) -> Result<Instance, OpenError> {
         let (instance, described) = self.open().map_err(|reason| self.error(reason))?;
         let properties = described.properties();
-        let described = described.checked().map_err(|reason| self.error(reason))?;
+        let described = self.descriptor(described).map_err(|reason| self.error(reason))?;
         if described != self.descriptor || properties != self.properties {
             return Err(self.error("it describes itself otherwise than before, with the same configuration".to_owned()));
         }
@@ -249,7 +310,7 @@ impl Configured {
         let instance = probe.instantiate(&mut store).map_err(|reason| self.error(reason))?;
         let process =
             probe.function(&instance, &mut store, "handler", "process").map_err(|reason| self.error(reason))?;
-        Ok(Instance { store, process })
+        Ok(Instance { store, process, migrate: None, broadcast: None, on_timers: None })
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use millstream_engine::call::{CallRules, Mark};
-use millstream_engine::keyed::KeyedState;
-use millstream_engine::task::{Attempt, Task};
+use millstream_engine::fakes::{FakeState, Life};
+use millstream_engine::task::{Attempt, Task, TaskParts};
 use millstream_model::record::{Origin, RecordBatch};
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,16 @@ pub fn call(boundary: &Boundary) -> Result<Taken> {
         inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
         ..CallRules::default()
     };
-    let mut task = Task::new(&node, factory, Arc::new(rules), KeyedState::default())?;
+    let mut task = Task::new(&Arc::new(TaskParts {
+        node,
+        factory,
+        rules: Arc::new(rules),
+        columns: Vec::new(),
+        timers: Default::default(),
+        older_versions: Default::default(),
+        // Identity has no state: nothing is ever read.
+        store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),
+    }))?;
     let batches: Vec<_> = (0..8).map(|seed| batch(rows, seed)).collect();
     let mut best_s = f64::INFINITY;
     let rounds = (records / rows / ROUND).max(4);

@@ -1,5 +1,7 @@
 //! One call of an operator: what it may read, and what it has staged so far.
 
+mod broadcast;
+mod change;
 mod emit;
 mod metrics;
 mod reads;
@@ -7,15 +9,17 @@ mod sizes;
 mod staged;
 mod timers;
 
+pub use crate::keyed::MapRange;
 pub use emit::OutputColumns;
 pub use metrics::{Measured, MetricNames, OwnMetric, OwnMetrics};
-pub use reads::EntryRange;
+pub use reads::{EntryPage, EntryRange};
 pub use sizes::SizeLimits;
 pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp, TimerOp};
 pub use timers::Fired;
 
 use crate::keyed::KeyedState;
 use crate::places::Places;
+use millstream_model::descriptor::InputKind;
 use millstream_model::ids::SinkIndex;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
@@ -79,6 +83,8 @@ pub struct CallRules {
     pub inputs: Vec<String>,
     /// Number of timers.
     pub timers: usize,
+    /// Kinds of the inputs; of one that is not here: records.
+    pub input_kinds: Vec<InputKind>,
     /// The operator's own metrics, of all its tasks.
     pub metrics: Arc<OwnMetrics>,
     /// What the origins of records stand for.
@@ -113,14 +119,26 @@ pub struct Call {
 }
 
 impl Call {
-    /// Prepares the call for a batch: key rows are numbered in order of first appearance, effects of the call before are forgotten.
+    /// Prepares the call for a batch: key rows are numbered in order of first appearance, effects of the call before are forgotten. Records of a broadcast input
+    /// belong to no key, whether the operator is keyed or not.
     pub fn begin(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
-        self.input = input;
         self.fired = None;
+        self.start(input, batch, mark, keyed);
+    }
+
+    /// Prepares the call for timers: the rows of the batch are their keys and times.
+    pub fn begin_timers(&mut self, fired: Fired, batch: Arc<RecordBatch>, mark: Mark) {
+        self.fired = Some(fired);
+        self.start(0, batch, mark, true);
+    }
+
+    fn start(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
+        self.input = input;
         self.mark = mark;
+        self.state.begin_call(mark);
         self.staged.clear();
         self.metric_names.begin();
-        if keyed {
+        if keyed && !self.is_broadcast() {
             self.state.begin_batch(&batch.keys, &mut self.key_rows, &mut self.first_rows);
         } else {
             let rows = 0..batch.len() as u32;
@@ -132,12 +150,24 @@ impl Call {
         self.batch = batch;
     }
 
+    /// Whether the records come by a broadcast input.
+    #[must_use]
+    pub fn is_broadcast(&self) -> bool {
+        self.fired.is_none() && self.rules.input_kinds.get(self.input as usize) == Some(&InputKind::Broadcast)
+    }
+
     /// Merges what is staged for state into the open epoch. Called once the call has succeeded, or by an operator whose records succeed one
     /// by one.
     pub fn apply_state(&mut self) {
         self.state.apply(&self.staged.ops, &self.staged.arena);
         self.staged.ops.clear();
         self.staged.arena.clear();
+    }
+
+    /// Takes back all that the call did: it has failed.
+    pub fn discard(&mut self) {
+        self.state.undo_to(0);
+        self.staged.clear();
     }
 
     /// The key of a key row; an empty one where there is none.

@@ -1,3 +1,4 @@
+use super::emit::misuse;
 use super::{Call, Fault, TimerOp};
 
 /// Timers that a call fires: row `i` is the timer of key row `i`, its time the row's timestamp.
@@ -16,7 +17,7 @@ impl Call {
     /// [`Fault::Misuse`] for a timer or a key row that does not exist, and for columns of unequal length.
     pub fn set_timers(&mut self, timer: u32, key_rows: &[u32], ids: &[u64], times_ms: &[i64]) -> Result<(), Fault> {
         if ids.len() != key_rows.len() || times_ms.len() != key_rows.len() {
-            return Err(Fault::Misuse("timers to set: not one id and one time per key row".to_owned()));
+            return misuse("timers to set: not one id and one time per key row");
         }
         let times = times_ms.iter().copied().map(Some);
         self.stage_timers(timer, key_rows.iter().zip(ids).zip(times))
@@ -28,7 +29,7 @@ impl Call {
     /// As [`Call::set_timers`].
     pub fn cancel_timers(&mut self, timer: u32, key_rows: &[u32], ids: &[u64]) -> Result<(), Fault> {
         if ids.len() != key_rows.len() {
-            return Err(Fault::Misuse("timers to cancel: not one id per key row".to_owned()));
+            return misuse("timers to cancel: not one id per key row");
         }
         self.stage_timers(timer, key_rows.iter().zip(ids).zip(std::iter::repeat(None)))
     }
@@ -38,9 +39,12 @@ impl Call {
         timer: u32,
         rows: impl Iterator<Item = ((&'a u32, &'a u64), Option<i64>)>,
     ) -> Result<(), Fault> {
+        if self.is_broadcast() {
+            return misuse("the timers of keys are out of reach in `process-broadcast`");
+        }
         let count = self.rules.timers;
         if timer as usize >= count {
-            return Err(Fault::Misuse(format!("there is no timer {timer} (there are {count})")));
+            return misuse(format!("there is no timer {timer} (there are {count})"));
         }
         for ((&key_row, &id), time_ms) in rows {
             self.check_key_row(key_row)?;

@@ -21,7 +21,9 @@ use crate::ports::{
     Checkpoints, Clock, CommitsReader, EventTime, LogError, OpenError, OperatorFactory, RecordSizesReader, Source,
     SourceError,
 };
-use crate::worker::{Command, WorkerError};
+use crate::swap::Refusal;
+use crate::swap::plan::unread;
+use crate::worker::{Command, Lineup, WorkerError};
 use board::RunPhase;
 use coordinator::{Coordinator, CoordinatorParts};
 use lookout::{Lookout, Sizes};
@@ -120,6 +122,7 @@ fn run_until_the_end(
     let shared = wiring::share(plan, control, &ports.clock, (&limits, topics, ports.event_times));
     let maker = PartsMaker { shared: Arc::clone(&shared), store };
     let lineup = Arc::new(maker.first(plan, &ports.operators, &started.catalog, committer.applied()));
+    refuse_unread(&lineup)?;
     wiring::check_timers(&lineup, &started.catalog)?;
     let workers = wiring::make_workers(&shared, &lineup, ports.sources, committer.applied())?;
     let mut threads = Vec::new();
@@ -144,6 +147,15 @@ fn run_until_the_end(
         let _ = thread.join();
     }
     end
+}
+
+/// Refuses to begin with a module that cannot read what lies in the store.
+fn refuse_unread(lineup: &Lineup) -> Result<(), OpenError> {
+    lineup.operators.iter().try_for_each(|parts| {
+        let refusals = unread(&parts.node.descriptor, &parts.older_versions);
+        let refused = |refusal: &Refusal| OpenError { operator: parts.node.id.clone(), reason: refusal.to_string() };
+        refusals.first().map_or(Ok(()), |refusal| Err(refused(refusal)))
+    })
 }
 
 /// The topic that each source reads, by the source's id; those that read none are not there.

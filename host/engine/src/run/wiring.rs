@@ -5,7 +5,7 @@ use crate::keyed::StateColumn;
 use crate::ports::{Clock, EventTime, OpenError, OperatorFactory, Source, StateBackend};
 use crate::swap::plan::{OlderVersions, older_at_start};
 use crate::task::{Task, TaskParts};
-use crate::timers::{TimerColumns, Timers, check_vanished};
+use crate::timers::{TimerColumns, check_vanished};
 use crate::worker::{Command, Lineup, Report, Shared, Worker, WorkerParts};
 use millstream_model::cell::CellSpace;
 use millstream_model::commit::{Catalog, CatalogEntry, CommitRecord};
@@ -67,6 +67,7 @@ impl PartsMaker {
             sizes: Arc::clone(&shared.sizes),
             inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
             timers: node.descriptor.timers.len(),
+            input_kinds: node.descriptor.inputs.iter().map(|input| input.kind).collect(),
             metrics: shared.board.operators.get(at).map(|counters| Arc::clone(&counters.own)).unwrap_or_default(),
             places: Arc::clone(&shared.places),
         };
@@ -137,8 +138,7 @@ pub(super) fn make_workers(
             let own: Vec<_> = positions.iter().filter(|position| position.source == node.id).cloned().collect();
             source.seek(&own)?;
         }
-        let owned = Timers::owned_by(exchange.worker(), exchange.workers());
-        let tasks = lineup.operators.iter().map(|parts| Task::new(parts, owned.clone()));
+        let tasks = lineup.operators.iter().map(|parts| Task::new(parts));
         let (commander, commands) = channel();
         let parts = WorkerParts {
             shared: Arc::clone(shared),

@@ -2,25 +2,29 @@
 
 mod dead_letter;
 mod door;
+mod migrate;
 mod outputs;
 mod parts;
 mod step;
+mod sweep;
 mod timing;
 mod verdicts;
 
 pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
 pub use door::{Door, admit_keys};
+pub use migrate::Migrated;
 pub use parts::TaskParts;
 pub use step::{Step, next_step};
 pub use timing::Firing;
 pub use verdicts::{Verdict, Verdicts};
 
 use crate::call::{Call, Fired, Mark, Measured, Rejection};
+use crate::keyed::Share;
 use crate::ports::{CallError, ChangeSet, OpenError, Operator};
 use crate::timers::Timers;
+use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// See the module.
@@ -37,6 +41,8 @@ pub struct Task {
     /// What the open epoch has measured, and the one that was cut last.
     measured: Measured,
     measured_frozen: Measured,
+    migrated: Migrated,
+    sweep: Option<sweep::Sweep>,
 }
 
 /// What became of one call.
@@ -51,40 +57,48 @@ pub enum Attempt {
 /// What is kept of a task when a part of a batch is searched for the record at fault.
 const SEARCH_LIMIT_MS_MIN: u64 = 30;
 
+/// Time that a call with so many rows may take, in milliseconds.
+fn time_limit_ms(limits: &OperatorLimits, rows: usize) -> u64 {
+    limits.batch_time_ms + limits.record_time_us * rows as u64 / 1_000
+}
+
 impl Task {
-    /// Makes a task with an instance of its own, on the worker that owns these key groups ([`Timers::owned_by`]).
+    /// Makes a task with an instance of its own.
     ///
     /// # Errors
     /// When the factory cannot make the instance.
-    pub fn new(parts: &Arc<TaskParts>, owned: Range<u8>) -> Result<Self, OpenError> {
-        Ok(Self::with(parts, parts.factory.instantiate()?, owned))
+    pub fn new(parts: &Arc<TaskParts>) -> Result<Self, OpenError> {
+        Ok(Self::with(parts, parts.factory.instantiate()?))
     }
 
-    /// Makes a task of an instance that is there, on the worker that owns these key groups ([`Timers::owned_by`]).
+    /// Makes a task of an instance that is there.
     #[must_use]
-    pub fn with(parts: &Arc<TaskParts>, operator: Box<dyn Operator>, owned: Range<u8>) -> Self {
+    pub fn with(parts: &Arc<TaskParts>, operator: Box<dyn Operator>) -> Self {
         let call = Call { state: parts.state(), rules: Arc::clone(&parts.rules), ..Call::default() };
         Self {
             parts: Arc::clone(parts),
             operator,
             call: Some(Box::new(call)),
-            timers: parts.timers(owned),
+            timers: parts.timers(),
             rounds: HashMap::new(),
             record_ns: 0,
             measured: Measured::default(),
             measured_frozen: Measured::default(),
+            migrated: Migrated::default(),
+            sweep: None,
         }
     }
 
     /// Goes on with another instance, which has the same states; what is held of them stays. Gives back the instance before.
     pub fn take_over(&mut self, parts: &Arc<TaskParts>, operator: Box<dyn Operator>) -> Box<dyn Operator> {
         if let Some(call) = &mut self.call {
-            call.state.describe(parts.columns.clone());
+            call.state.describe(parts.columns.clone(), &parts.older_versions);
             call.rules = Arc::clone(&parts.rules);
         }
         self.timers.take_over(&parts.timers);
         self.parts = Arc::clone(parts);
         self.record_ns = 0;
+        self.sweep = None;
         std::mem::replace(&mut self.operator, operator)
     }
 
@@ -94,12 +108,23 @@ impl Task {
         &self.parts
     }
 
+    /// Says which part of the operator's state is this task's; all of it until then.
+    pub fn share_state(&mut self, share: &Share) {
+        self.timers.share(share);
+        if let Some(call) = &mut self.call {
+            call.state.share(share.clone());
+        }
+    }
+
     /// Makes one call. `searching`: part of a batch that timed out, given less time unless it is a single record.
     pub fn attempt(&mut self, input: u32, batch: &Arc<RecordBatch>, mark: Mark, searching: bool) -> Attempt {
         let attempt = self.call_with(input, batch, mark, searching, None);
         let Attempt::Applied(_) = attempt else { return attempt };
         let Some(mut call) = self.call.take() else { return attempt };
         let applied = self.apply(&mut call, &[]);
+        if applied.is_err() {
+            call.discard();
+        }
         self.call = Some(call);
         applied.map_or_else(Attempt::Failed, |()| attempt)
     }
@@ -116,28 +141,30 @@ impl Task {
         let Some(mut call) = self.call.take() else {
             return Attempt::Failed(CallError::Host("the operator is called while it is called".to_owned()));
         };
-        call.begin(input, Arc::clone(batch), mark, self.parts.node.keyed);
+        let fires = fired.is_some();
+        match fired {
+            Some(fired) => call.begin_timers(fired, Arc::clone(batch), mark),
+            None => call.begin(input, Arc::clone(batch), mark, self.parts.node.keyed),
+        }
+        if let Err(error) = self.ready(&mut call) {
+            self.give_back(call);
+            return Attempt::Failed(error);
+        }
         call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
         fail::fail_point!("mid_guest_call");
-        let (call, result) = if fired.is_some() {
-            call.fired = fired;
-            self.operator.on_timers(call)
-        } else {
-            self.operator.process(call)
-        };
+        let (call, result) = if fires { self.operator.on_timers(call) } else { self.operator.process(call) };
         let call = self.call.insert(call);
         match result {
             Ok(()) => Attempt::Applied(std::mem::take(&mut call.staged.rejections)),
             Err(error) => {
-                call.staged.clear();
+                call.discard();
                 Attempt::Failed(error)
             }
         }
     }
 
     fn time_limit_ms(&self, rows: usize, searching: bool) -> u64 {
-        let limits = &self.parts.node.limits;
-        let full = limits.batch_time_ms + limits.record_time_us * rows as u64 / 1_000;
+        let full = time_limit_ms(&self.parts.node.limits, rows);
         if !searching || rows == 1 {
             return full;
         }
@@ -167,12 +194,14 @@ impl Task {
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
         self.measured_frozen.append(std::mem::take(&mut self.measured));
         self.timers.freeze(changes);
+        self.sweep_ends_epoch();
         self.call.as_mut().map_or(0, |call| call.state.freeze(changes))
     }
 
     /// See [`KeyedState::applied`]; then makes room down to `memory_bytes_max`.
     pub fn applied(&mut self, frozen: u32, memory_bytes_max: usize) {
         self.timers.applied();
+        self.sweep_applied();
         if let Some(call) = &mut self.call {
             call.rules.metrics.publish(std::mem::take(&mut self.measured_frozen));
             call.state.applied(frozen);
@@ -197,14 +226,10 @@ impl Task {
         self.timers.memory_bytes() + self.call.as_ref().map_or(0, |call| call.state.memory_bytes())
     }
 
-    /// Bytes of state changed in the open epoch, nearly: changed keys are taken to be of average size.
+    /// Bytes of state changed in the open epoch, nearly.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
-        let state_bytes = self.call.as_ref().map_or(0, |call| {
-            let keys = call.state.key_count().max(1);
-            call.state.memory_bytes() / keys * call.state.dirty_count()
-        });
-        state_bytes + self.timers.dirty_bytes()
+        self.timers.dirty_bytes() + self.call.as_ref().map_or(0, |call| call.state.dirty_bytes())
     }
 
     /// Drops the open and the frozen epoch, and the instance that ran in them.
@@ -214,6 +239,7 @@ impl Task {
     pub fn reset(&mut self) -> Result<(), OpenError> {
         self.timers.drop_epochs();
         self.rounds.clear();
+        self.sweep_drops_epochs();
         self.measured = Measured::default();
         self.measured_frozen = Measured::default();
         if let Some(call) = &mut self.call {
@@ -225,3 +251,6 @@ impl Task {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

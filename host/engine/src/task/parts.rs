@@ -4,7 +4,6 @@ use crate::ports::{OperatorFactory, StateBackend};
 use crate::swap::plan::OlderVersions;
 use crate::timers::{TimerColumns, Timers};
 use millstream_model::plan::OperatorNode;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// What the tasks of one operator are made of, alike on every worker. A switch gives them others.
@@ -29,12 +28,14 @@ impl TaskParts {
     /// The state of a task that begins: nothing of it is in memory.
     #[must_use]
     pub fn state(&self) -> KeyedState {
-        KeyedState::new(self.columns.clone(), Arc::clone(&self.store))
+        let mut state = KeyedState::new(self.columns.clone(), Arc::clone(&self.store));
+        state.set_older_versions(&self.older_versions);
+        state
     }
 
-    /// The timers of a task that begins, on the worker that owns these key groups.
+    /// The timers of a task that begins.
     #[must_use]
-    pub fn timers(&self, owned: Range<u8>) -> Timers {
-        Timers::new(&self.timers, owned, Arc::clone(&self.store))
+    pub fn timers(&self) -> Timers {
+        Timers::new(&self.timers, Arc::clone(&self.store))
     }
 }

@@ -69,7 +69,7 @@ impl Task {
         let attempt = match applied {
             Ok(()) => attempt,
             Err(error) => {
-                call.staged.clear();
+                call.discard();
                 Attempt::Failed(error)
             }
         };

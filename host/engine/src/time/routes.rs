@@ -1,3 +1,4 @@
+use millstream_model::descriptor::InputKind;
 use millstream_model::plan::{Plan, Target};
 
 /// An edge that marks travel: to which operator, and as which of its edges.
@@ -14,8 +15,8 @@ pub struct Route {
 pub struct Routes {
     sources: Vec<Vec<Route>>,
     operators: Vec<Vec<Route>>,
-    /// By operator: number of its edges.
-    edges: Vec<u16>,
+    /// By operator, by edge: how what comes by it reaches the operator.
+    edges: Vec<Vec<InputKind>>,
 }
 
 impl Routes {
@@ -23,21 +24,22 @@ impl Routes {
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let marked = plan.marked();
-        let mut edges = vec![0; plan.operators.len()];
+        let mut edges: Vec<Vec<InputKind>> = vec![Vec::new(); plan.operators.len()];
         let mut routes = |targets: Vec<Target>| {
-            let mut routes: Vec<Route> = Vec::new();
+            let mut routes: Vec<(Route, InputKind)> = Vec::new();
             for target in targets {
-                let Target::Operator { operator, .. } = target else { continue };
-                let is_known = routes.iter().any(|route| route.operator == operator.0);
+                let Target::Operator { operator, input } = target else { continue };
+                let kind = plan.operator(operator).map_or(InputKind::Records, |node| node.descriptor.input_kind(input));
+                let is_known = routes.iter().any(|(route, other)| route.operator == operator.0 && *other == kind);
                 if is_known || !marked.get(operator.at()).copied().unwrap_or(false) {
                     continue;
                 }
-                if let Some(edge) = edges.get_mut(operator.at()) {
-                    routes.push(Route { operator: operator.0, edge: *edge });
-                    *edge += 1;
+                if let Some(edges) = edges.get_mut(operator.at()) {
+                    routes.push((Route { operator: operator.0, edge: edges.len() as u16 }, kind));
+                    edges.push(kind);
                 }
             }
-            routes
+            routes.into_iter().map(|(route, _)| route).collect()
         };
         let sources = plan.sources.iter().map(|node| routes(node.targets.clone())).collect();
         let operators = plan.operators.iter().map(|node| routes(node.outputs.concat())).collect();
@@ -56,9 +58,15 @@ impl Routes {
         self.operators.get(at).map_or(&[], Vec::as_slice)
     }
 
-    /// On how many edges marks come to an operator.
+    /// The edges on which marks come to an operator, by the kind of input.
     #[must_use]
-    pub fn edges(&self, at: usize) -> usize {
-        self.edges.get(at).copied().unwrap_or(0).into()
+    pub fn edges(&self, at: usize) -> &[InputKind] {
+        self.edges.get(at).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether what comes by an edge reaches the operator on every worker, by way of the first.
+    #[must_use]
+    pub fn is_broadcast(&self, route: Route) -> bool {
+        self.edges(route.operator.into()).get(usize::from(route.edge)) == Some(&InputKind::Broadcast)
     }
 }

@@ -107,7 +107,7 @@ impl Timers {
     }
 
     fn place(&self, at: usize) -> Place {
-        Place { operator: self.operator, group: KeyGroup(self.owned.start + at as u8) }
+        Place { operator: self.operator, group: KeyGroup(self.owned.start as u8 + at as u8) }
     }
 
     /// The earliest due timer of each of some keys. Looks for them key by key: for when records of these keys cannot wait until everything that is due has fired.

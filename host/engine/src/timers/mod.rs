@@ -12,6 +12,7 @@ mod group;
 mod known;
 
 use crate::call::{Fault, Mark, TimerOp};
+use crate::keyed::Share;
 use crate::ports::{ChangeSet, StateBackend};
 pub use cells::check_vanished;
 use cells::Place;
@@ -81,7 +82,7 @@ pub struct Timers {
     indexes: [u8; 2],
     backend: Option<Arc<dyn StateBackend>>,
     /// Key groups that this worker owns.
-    owned: Range<u8>,
+    owned: Range<u16>,
     known: Known,
     /// By clock, by owned key group.
     groups: [Vec<Group>; 2],
@@ -96,12 +97,25 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Timers with their numbers of the catalog, for the worker that owns these key groups.
+    /// Timers with their numbers of the catalog; of all keys, unless [`Timers::share`] says otherwise.
     #[must_use]
-    pub fn new(columns: &TimerColumns, owned: Range<u8>, backend: Arc<dyn StateBackend>) -> Self {
-        let mut timers = Self { backend: Some(backend), owned, epoch: 1, ..Self::default() };
+    pub fn new(columns: &TimerColumns, backend: Arc<dyn StateBackend>) -> Self {
+        let mut timers = Self { backend: Some(backend), owned: 0..KEY_GROUPS, epoch: 1, ..Self::default() };
         timers.take_over(columns);
         timers
+    }
+
+    /// Says which key groups are this worker's, before the first call.
+    pub fn share(&mut self, share: &Share) {
+        if self.owned == share.groups {
+            return;
+        }
+        self.owned = share.groups.clone();
+        let count = self.owned.len();
+        for (groups, first_ms) in self.groups.iter_mut().zip(&mut self.first_ms).filter(|(groups, _)| !groups.is_empty()) {
+            *groups = std::iter::repeat_with(Group::default).take(count).collect();
+            *first_ms = vec![i64::MIN; count];
+        }
     }
 
     /// Goes on with what another version declares; what is held of timers that stay, stays.
@@ -114,15 +128,6 @@ impl Timers {
             self.groups[clock as usize].resize_with(count, Group::default);
             self.first_ms[clock as usize].resize(count, i64::MIN);
         }
-    }
-
-    /// The key groups of a worker among `workers`.
-    #[must_use]
-    pub fn owned_by(worker: usize, workers: usize) -> Range<u8> {
-        let owner = |group: u16| KeyGroup(group as u8).part_of(workers as u32) as usize;
-        let first = (0..KEY_GROUPS).find(|group| owner(*group) == worker).unwrap_or(0);
-        let count = (0..KEY_GROUPS).filter(|group| owner(*group) == worker).count() as u16;
-        first as u8..(first + count) as u8
     }
 
     /// Whether the operator has any timers.
@@ -216,7 +221,8 @@ impl Timers {
 
     /// Position of a key group among the owned ones.
     fn position(&self, group: KeyGroup) -> Option<usize> {
-        self.owned.contains(&group.0).then(|| usize::from(group.0 - self.owned.start))
+        let number = u16::from(group.0);
+        self.owned.contains(&number).then(|| usize::from(number - self.owned.start))
     }
 
     /// Ends the open epoch: appends its changed cells to `changes` and begins the next one.
@@ -227,7 +233,7 @@ impl Timers {
         for clock in TimerClock::ALL {
             let index = self.indexes[clock as usize];
             for (group, number) in self.groups[clock as usize].iter_mut().zip(self.owned.clone()) {
-                let place = Place { operator: self.operator, group: KeyGroup(number) };
+                let place = Place { operator: self.operator, group: KeyGroup(number as u8) };
                 for (ordered, is_there) in &group.open {
                     changes.keys.push_with(|to| place.write_ordered(to, index, ordered));
                     let name = cells::name_of(ordered);

@@ -41,7 +41,7 @@ struct World {
 
 fn make(state: &Arc<dyn StateBackend>) -> Timers {
     let catalog = catalog(&declared());
-    Timers::new(&TimerColumns::new(&declared(), catalog.operators.get(OPERATOR)), 0..128, Arc::clone(state))
+    Timers::new(&TimerColumns::new(&declared(), catalog.operators.get(OPERATOR)), Arc::clone(state))
 }
 
 impl World {
@@ -255,7 +255,7 @@ fn what_is_set_and_fired_in_one_epoch_never_reaches_the_store() {
 #[test]
 fn workers_share_the_key_groups_and_fire_their_own() {
     for workers in [1, 2, 3, 4, 128] {
-        let owned: Vec<u8> = (0..workers).flat_map(|worker| Timers::owned_by(worker, workers)).collect();
+        let owned: Vec<u16> = (0..workers).flat_map(|worker| Share::of(worker, workers as u32).groups).collect();
         assert_eq!(owned, (0..128).collect::<Vec<_>>());
     }
     let mut world = World::new();
@@ -266,11 +266,12 @@ fn workers_share_the_key_groups_and_fire_their_own() {
     let mark = Mark { watermark_ms: Some(1), now_ms: 0 };
     let mut fired = 0;
     for worker in 0..3 {
-        let owned = Timers::owned_by(worker, 3);
+        let share = Share::of(worker, 3);
         let columns = TimerColumns::new(&declared(), catalog.operators.get(OPERATOR));
-        let mut timers = Timers::new(&columns, owned.clone(), Arc::clone(&world.state));
+        let mut timers = Timers::new(&columns, Arc::clone(&world.state));
+        timers.share(&share);
         let due = timers.due(mark, 1_000).unwrap();
-        assert!(due.iter().all(|due| owned.contains(&key_group(&due.key).0)));
+        assert!(due.iter().all(|due| share.groups.contains(&key_group(&due.key).0.into())));
         fired += due.len();
     }
     assert_eq!(fired, 200);

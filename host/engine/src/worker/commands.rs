@@ -47,6 +47,9 @@ impl Worker {
         for (task, frozen) in self.tasks.iter_mut().zip(self.cut.frozen()) {
             task.applied(*frozen, memory_bytes_max);
         }
+        if let Some(record) = record {
+            self.take_older_versions(record);
+        }
         let now_ms = self.shared.clock.monotonic_ms();
         if let Some(record) = record
             && now_ms.saturating_sub(self.committed_told_ms) >= COMMITTED_TOLD_EVERY_MS

@@ -1,11 +1,12 @@
 //! Marks: where they are placed, how they go from operator to operator, and what is known of time between them.
 
+use super::deliver::FIRST_WORKER;
 use super::{Shared, Worker, WorkerError};
 use crate::call::Mark;
 use crate::exchange::{Load, Parcel};
 use crate::time::{EdgeTime, Inputs, PartitionTimes, Route, Routes};
 use millstream_model::commit::{CommitRecord, PartitionPosition};
-use millstream_model::descriptor::{Descriptor, TimerClock};
+use millstream_model::descriptor::{Descriptor, InputKind, TimerClock};
 use millstream_model::ids::PartitionIndex;
 use millstream_model::plan::{OperatorNode, Plan, SourceNode};
 use millstream_model::record::RecordBatch;
@@ -61,8 +62,9 @@ impl Marks {
         };
         let sources = plan.sources.iter().enumerate().map(source).collect();
         let inputs = plan.operators.iter().enumerate().map(|(at, node)| {
-            let senders = if node.keyed { workers } else { 1 };
-            Inputs::new(&vec![senders; self.routes.edges(at)], floors(at, node))
+            let senders = |kind: &InputKind| if node.keyed || *kind == InputKind::Broadcast { workers } else { 1 };
+            let senders: Vec<usize> = self.routes.edges(at).iter().map(senders).collect();
+            Inputs::new(&senders, floors(at, node))
         });
         self.inputs = inputs.collect();
         self.sources = sources;
@@ -258,7 +260,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Sends a mark along an edge: to the operator on every worker if its input comes over the exchange.
+    /// Sends a mark along an edge, the way that records take: to the operator on every worker if they come over the exchange.
     fn send_mark(&mut self, route: Route, time: EdgeTime, now_ms: i64, is_news: bool) {
         let at = usize::from(route.operator);
         if !is_news && !self.marks.ticks.get(at).copied().unwrap_or(false) {
@@ -267,17 +269,38 @@ impl Worker {
         let plan = Arc::clone(&self.plan);
         let Some(node) = plan.operators.get(at) else { return };
         let own = self.exchange.worker();
+        let parcel = || Parcel { operator: route.operator, now_ms, load: Load::Mark { edge: route.edge, sender: own, time } };
+        if self.marks.routes.is_broadcast(route) {
+            if own == FIRST_WORKER {
+                self.take_mark(route, own, time, now_ms);
+            } else {
+                self.exchange.push(FIRST_WORKER, node.stage.saturating_sub(1), parcel());
+            }
+            return;
+        }
         if node.keyed {
             for worker in (0..self.exchange.workers()).filter(|worker| *worker != own) {
-                let load = Load::Mark { edge: route.edge, sender: own, time };
-                self.exchange.push(worker, node.stage, Parcel { operator: route.operator, now_ms, load });
+                self.exchange.push(worker, node.stage, parcel());
             }
         }
         self.hear_mark(route, if node.keyed { own } else { 0 }, time, now_ms);
     }
 
+    /// Takes a mark that has come; the first worker hands on what is to reach all, behind the records that it handed on before.
+    pub(super) fn take_mark(&mut self, route: Route, sender: usize, time: EdgeTime, now_ms: i64) {
+        let own = self.exchange.worker();
+        if own == FIRST_WORKER && self.marks.routes.is_broadcast(route) {
+            let stage = self.plan.operators.get(usize::from(route.operator)).map_or(0, |node| node.stage);
+            for worker in (0..self.exchange.workers()).filter(|worker| *worker != own) {
+                let load = Load::Mark { edge: route.edge, sender, time };
+                self.exchange.push(worker, stage, Parcel { operator: route.operator, now_ms, load });
+            }
+        }
+        self.hear_mark(route, sender, time, now_ms);
+    }
+
     /// A mark has come to an operator: what is due by it fires, and then it goes on.
-    pub(super) fn hear_mark(&mut self, route: Route, sender: usize, time: EdgeTime, now_ms: i64) {
+    fn hear_mark(&mut self, route: Route, sender: usize, time: EdgeTime, now_ms: i64) {
         let at = usize::from(route.operator);
         let Some(inputs) = self.marks.inputs.get_mut(at) else { return };
         let is_news = inputs.hear(usize::from(route.edge), sender, time);

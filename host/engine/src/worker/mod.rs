@@ -9,6 +9,7 @@ mod marks;
 mod protocol;
 mod refuse;
 mod search;
+mod sweep;
 mod switch;
 mod timers;
 mod trial;
@@ -19,13 +20,13 @@ pub use switch::{Reset, Switch};
 pub use trial::{Quota, TrialFault, Watch};
 
 use crate::call::SizeLimits;
-use crate::exchange::{Exchange, Load, Parcel};
+use crate::exchange::Exchange;
+use crate::keyed::Share;
 use crate::places::Places;
 use crate::ports::{Clock, EventTime, Source};
 use crate::run::board::Board;
 use crate::swap::Tally;
 use crate::task::{Task, Verdicts};
-use crate::time::Route;
 use cut::Cut;
 use intake::Intake;
 use marks::Marks;
@@ -98,6 +99,8 @@ pub struct Worker {
     touched: bool,
     /// Whether the delivery in hand is to be repeated in small pieces.
     retreat: bool,
+    /// Whether the records in hand come to every worker, and another one tells what became of them.
+    is_echo: bool,
     committed_told_ms: u64,
     /// What it waits for, standing still.
     awaits: Option<Awaits>,
@@ -109,6 +112,8 @@ pub struct Worker {
     watch: Option<Watch>,
     /// Whether the watched record was failed on.
     has_failed_again: bool,
+    /// When a slice of a sweep is due.
+    pace: sweep::Pace,
 }
 
 /// What a worker is made of.
@@ -153,6 +158,7 @@ impl Worker {
             is_held: false,
             touched: false,
             retreat: false,
+            is_echo: false,
             committed_told_ms: 0,
             awaits: None,
             trial: None,
@@ -160,11 +166,19 @@ impl Worker {
             tallies: vec![Tally::default(); parts.plan.operators.len()],
             watch: None,
             has_failed_again: false,
+            pace: sweep::Pace::default(),
             plan: parts.plan,
             shared: parts.shared,
         };
+        worker.share_state();
         worker.restore_time(parts.committed.as_ref());
         worker
+    }
+
+    /// Tells every task which part of its operator's state is this worker's.
+    pub(super) fn share_state(&mut self) {
+        let share = Share::of(self.exchange.worker(), self.exchange.workers() as u32);
+        self.tasks.iter_mut().for_each(|task| task.share_state(&share));
     }
 
     /// Works until told to stop, or until it cannot go on, which it reports.
@@ -206,6 +220,7 @@ impl Worker {
         if fires {
             return self.fire();
         }
+        self.sweep()?;
         if self.may_read() { self.read() } else { self.wait() }
     }
 
@@ -249,20 +264,6 @@ impl Worker {
             patience = Duration::ZERO;
         }
         Ok(())
-    }
-
-    fn take_parcel(&mut self, parcel: Parcel) -> Result<(), WorkerError> {
-        let Parcel { operator, now_ms, load } = parcel;
-        match load {
-            Load::Records { input, batch } => {
-                self.now_ms = now_ms;
-                self.run_operator(operator as usize, input, &Arc::new(batch))
-            }
-            Load::Mark { edge, sender, time } => {
-                self.hear_mark(Route { operator, edge }, sender, time, now_ms);
-                Ok(())
-            }
-        }
     }
 
     fn report(&self, report: Report) {

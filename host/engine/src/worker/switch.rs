@@ -2,9 +2,7 @@ use super::trial::{Quota, Trial, Watch};
 use super::{Lineup, Worker, WorkerError};
 use crate::ports::Operator;
 use crate::task::Task;
-use crate::timers::Timers;
 use millstream_model::commit::CommitRecord;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One operator's change of version, on its way to the workers with a cut: each takes over when it has given its part, so that no epoch has records of two versions.
@@ -110,7 +108,6 @@ impl Worker {
 
     fn switch(&mut self, switch: &Switch) -> Result<(), WorkerError> {
         let at = switch.operator;
-        let owned = self.owned_groups();
         let (Some(parts), Some(task)) = (switch.lineup.operators.get(at), self.tasks.get_mut(at)) else {
             return Ok(());
         };
@@ -121,9 +118,10 @@ impl Worker {
         if switch.keeps_cache {
             discard(task.take_over(parts, instance));
         } else {
-            discard(std::mem::replace(task, Task::with(parts, instance, owned)));
+            discard(std::mem::replace(task, Task::with(parts, instance)));
             self.cut.forget(at);
         }
+        self.share_state();
         self.plan = Arc::clone(&switch.lineup.plan);
         self.replan_time()?;
         self.trial = switch.quota.as_ref().map(|quota| Trial::new(at, quota));
@@ -136,24 +134,19 @@ impl Worker {
         self.outputs.iter_mut().for_each(millstream_model::record::RecordBatch::clear);
         self.cut.reset();
         self.forget_trial(reset.watch);
-        let owned = self.owned_groups();
         for (at, (task, parts)) in self.tasks.iter_mut().zip(&reset.lineup.operators).enumerate() {
             if Arc::ptr_eq(task.parts(), parts) {
                 task.reset()?;
             } else {
-                *task = Task::new(parts, owned.clone())?;
+                *task = Task::new(parts)?;
                 self.cut.forget(at);
             }
         }
+        self.share_state();
         self.plan = Arc::clone(&reset.lineup.plan);
         self.intake.seek(&self.plan, reset.committed.as_ref().map_or(&[], |record| &record.positions))?;
         self.restore_time(reset.committed.as_ref());
         Ok(())
-    }
-
-    /// The key groups that this worker owns.
-    fn owned_groups(&self) -> Range<u8> {
-        Timers::owned_by(self.exchange.worker(), self.exchange.workers())
     }
 }
 

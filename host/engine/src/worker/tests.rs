@@ -6,9 +6,11 @@ use crate::fakes::{FakeState, Life};
 use crate::ports::{
     CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, RecordSizes, SourceError, SystemClock,
 };
+use crate::keyed::StateColumn;
 use crate::task::TaskParts;
 use millstream_model::commit::PartitionPosition;
-use millstream_model::descriptor::Descriptor;
+use millstream_model::cell::CellSpace;
+use millstream_model::descriptor::{Descriptor, StateDescriptor};
 use millstream_model::ids::{Digest, OperatorIndex, PartitionIndex, SinkIndex};
 use millstream_model::key_group::key_group;
 use millstream_model::limits::{BatchLimits, OperatorLimits};
@@ -17,6 +19,7 @@ use millstream_model::record::Origin;
 use std::sync::mpsc::channel;
 
 mod back_pressure;
+mod broadcast;
 mod policies;
 mod switch;
 
@@ -194,7 +197,7 @@ fn start_with(
             shared: Arc::clone(&shared),
             plan: Arc::clone(plan),
             sources: vec![Box::new(Numbers::new(at as u32, records, batch_rows))],
-            tasks: lineup.operators.iter().map(|parts| Task::new(parts, 0..128).unwrap()).collect(),
+            tasks: lineup.operators.iter().map(|parts| Task::new(parts).unwrap()).collect(),
             committed: None,
             exchange,
             commands,
@@ -213,13 +216,18 @@ fn parts(shared: &Shared, node: &OperatorNode, factory: &Arc<dyn OperatorFactory
         rules: Arc::new(CallRules {
             ports: vec!["out".to_owned()],
             metrics: Arc::clone(&shared.board.operators[0].own),
+            input_kinds: node.descriptor.inputs.iter().map(|input| input.kind).collect(),
             ..CallRules::default()
         }),
-        columns: Vec::new(),
+        columns: (0..).zip(&node.descriptor.states).map(|(state, descriptor)| column(state, descriptor)).collect(),
         timers: Default::default(),
         older_versions: Default::default(),
         store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),
     }
+}
+
+fn column(state: u8, descriptor: &StateDescriptor) -> StateColumn {
+    StateColumn { descriptor: descriptor.clone(), space: CellSpace { operator: 3, state } }
 }
 
 #[derive(Default)]

@@ -23,6 +23,12 @@ impl Portion {
         let due = rows.filter_map(|row| self.firing.due.get(row).cloned());
         Self { searching, ..Self::of(Firing::new(due.collect())) }
     }
+
+    /// The portion without rows that were refused.
+    fn without(&self, refused: &[(u32, String)]) -> Self {
+        let is_left = |row: &usize| refused.iter().all(|(other, _)| *other as usize != *row);
+        self.part((0..self.firing.due.len()).filter(is_left), self.searching)
+    }
 }
 
 impl Worker {
@@ -66,8 +72,9 @@ impl Worker {
 
     /// Has an operator handle timers, whatever it takes: those it cannot handle are refused one by one.
     fn run_timers(&mut self, at: usize, firing: Firing) -> Result<(), WorkerError> {
-        // What timers do cannot be put back.
+        // What timers do cannot be put back, and they are this worker's alone.
         self.touched = true;
+        self.is_echo = false;
         if let Some(counters) = self.shared.board.operators.get(at) {
             counters.timers.add(firing.due.len() as u64);
         }
@@ -106,12 +113,15 @@ impl Worker {
         let retries = self.plan.operators.get(at).map_or(0, |node| node.retries);
         let count = portion.firing.due.len();
         match next_step(error, count, portion.attempts, retries) {
-            Step::Blame(reason) if self.is_tried(at) => {
-                return Err(self.stopped(at, &portion.firing.batch, 0, reason));
-            }
-            Step::Blame(reason) => {
-                self.blame(at, &portion.firing.batch, 0);
-                self.refuse_timer(at, &portion.firing, 0, &reason)?;
+            Step::Blame(blamed) => {
+                for (row, reason) in &blamed {
+                    if self.is_tried(at) {
+                        return Err(self.stopped(at, &portion.firing.batch, *row, reason.clone()));
+                    }
+                    self.blame(at, &portion.firing.batch, *row);
+                    self.refuse_timer(at, &portion.firing, *row, reason)?;
+                }
+                portions.push(portion.without(&blamed));
             }
             Step::Refuse(refused) => {
                 let rejected = refused.len() as u64;
@@ -119,8 +129,7 @@ impl Worker {
                 for (row, reason) in &refused {
                     self.refuse_timer(at, &portion.firing, *row, reason)?;
                 }
-                let is_left = |row: &usize| refused.iter().all(|(other, _)| *other as usize != *row);
-                portions.push(portion.part((0..count).filter(is_left), portion.searching));
+                portions.push(portion.without(&refused));
             }
             Step::Retry { after_ms } => {
                 self.shared.clock.pause(after_ms);
