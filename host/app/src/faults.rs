@@ -16,6 +16,10 @@ const SIGNAL_AT: &str = "MILLSTREAM_SIGNAL_AT";
 ///
 /// # Errors
 /// When the signal cannot be read: a test that went on would test nothing.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "fail points are told by the environment, so that a test can tell a process it starts"
+)]
 pub(crate) fn arm() -> Outcome<Option<FailScenario<'static>>> {
     let signal = std::env::var(SIGNAL_AT).ok();
     if signal.is_none() && std::env::var_os(BUGS).is_none() {

@@ -1,7 +1,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use millstream_engine::ports::{Clock, SystemClock};
-use millstream_engine::run::Control;
 use millstream_engine::call::OwnMetric;
+use millstream_engine::run::Control;
 use millstream_engine::run::board::CommitStatus;
 use millstream_engine::run::times::OperatorTime;
 use millstream_model::plan::Plan;

@@ -64,8 +64,8 @@ fn compiled(schema: &str) -> Result<(Schemas, SchemaIndex), String> {
     let compile = || {
         let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
         compiler.use_loader(Box::new(Nowhere));
-        compiler.add_resource(URL, schema)?;
-        compiler.compile(URL, &mut schemas).map(|index| (schemas, index))
+        compiler.add_resource(URL, schema).map_err(Box::new)?;
+        compiler.compile(URL, &mut schemas).map(|index| (schemas, index)).map_err(Box::new)
     };
     // What comes out of a module must not take the process along, should the library not expect it.
     match catch_unwind(AssertUnwindSafe(compile)) {

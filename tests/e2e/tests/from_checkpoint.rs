@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use millstream_e2e::{
-    CountJob, CountJobOptions, CrashPoint, Exit, Isolation, Kafka, Millstream, MillstreamOptions, Workplace, eventually, plugin,
+    CountJob, CountJobOptions, CrashPoint, Exit, Isolation, Kafka, Millstream, MillstreamOptions, Workplace,
+    eventually, plugin,
 };
 
 const LONG: Duration = Duration::from_secs(120);
@@ -27,7 +28,7 @@ fn from(checkpoint: &str) -> MillstreamOptions {
 fn savepoint(workplace: &Workplace) -> Result<String> {
     let taken = workplace.command(&["savepoint", "pipeline.yaml", "-o", "json"])?.expect_code(0)?;
     let taken: serde_json::Value = serde_json::from_str(&taken.stdout)?;
-    Ok(taken["path"].as_str().context("the savepoint has no path")?.to_owned())
+    Ok(taken.get("path").and_then(|path| path.as_str()).context("the savepoint has no path")?.to_owned())
 }
 
 /// A job that has counted 50 keys a hundred times each and taken a savepoint, and runs.
@@ -144,7 +145,7 @@ fn positions_of_other_records_begin_nothing() -> Result<()> {
 fn had_base(run: &Millstream) -> Result<bool> {
     eventually("the restore", LONG, || {
         let events = run.log_events();
-        Ok(events.iter().find_map(|event| event["fields"]["base"].as_bool()))
+        Ok(events.iter().find_map(|event| event.pointer("/fields/base")?.as_bool()))
     })
 }
 

@@ -210,7 +210,8 @@ mod tests {
     fn what_does_not_fit_is_dropped_in_the_order_of_its_worth_and_noted() {
         let fits = |value: usize, max: usize| {
             let letters = letter(&record(600, value), REASON, max).unwrap();
-            let dropped = ["value", "headers", "key"].map(|what| header(&letters, &format!("millstream-{what}-dropped")));
+            let dropped =
+                ["value", "headers", "key"].map(|what| header(&letters, &format!("millstream-{what}-dropped")));
             (letters.values.get(0).is_some(), letters.keys.get(0).is_some(), dropped)
         };
         assert_eq!(fits(1_000, 2_500), (true, true, [None, None, None]));

@@ -45,7 +45,7 @@ fn run(workers: u32, inbox_bytes_max: usize) {
         crew.tell(&Command::Cut { last: false, switch: None });
         let mut parts = Vec::new();
         while parts.len() < workers as usize {
-            match crew.reports.recv_timeout(PATIENCE).expect("a worker still moves") {
+            match crew.reports.recv_timeout(PATIENCE).unwrap() {
                 Report::Output { batch, .. } => out += batch.len(),
                 Report::Part(part) => parts.push(part),
                 Report::Failed(error) => panic!("{error}"),

@@ -38,7 +38,8 @@ fn a_skipped_record_is_counted_and_leaves_nothing() {
 
 #[test]
 fn a_record_that_must_stop_the_pipeline_does_and_is_named() {
-    let faults: [(fn(&Call) -> _, &str); 2] =
+    type Fault = fn(&Call) -> Result<(), CallError>;
+    let faults: [(Fault, &str); 2] =
         [(|call| trap_on(call, "7"), "trapped: unreachable"), (|call| reject(call, "7"), "bad number")];
     for (fault, reason) in faults {
         let crew = start(&with(ErrorPolicy::Stop), 20, 20, fault);
