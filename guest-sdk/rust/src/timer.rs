@@ -114,39 +114,40 @@ macro_rules! handle {
 handle!(EventTimer);
 handle!(ProcessingTimer);
 
-/// An operator with timers. Named in the export macro: `"sessions": Sessions with OnTimer`.
+/// An operator with timers. Named in the export macro: `"remind": Remind with OnTimer`.
 ///
 /// ```
 /// use millstream_sdk::{harness::Harness, *};
 ///
-/// /// Tells of a key that was silent for a minute.
-/// struct Silent { last: EventTimer, silent: Output }
+/// /// Reminds of every record a minute later.
+/// struct Remind { minute: EventTimer, reminders: Output }
 ///
-/// impl Operator for Silent {
+/// impl Operator for Remind {
 ///     fn open(setup: &mut Setup) -> Result<Self> {
-///         Ok(Self { last: setup.event_timer("last"), silent: setup.output("silent") })
+///         Ok(Self { minute: setup.event_timer("minute"), reminders: setup.output("reminders") })
 ///     }
 ///     fn process(&self, record: &Record, ctx: &mut Context) -> Result<()> {
-///         self.last.set(ctx, record.timestamp_ms() + 60_000);
+///         let time_ms = record.timestamp_ms();
+///         self.minute.set_id(ctx, time_ms.cast_unsigned(), time_ms + 60_000);
 ///         Ok(())
 ///     }
 /// }
 ///
-/// impl OnTimer for Silent {
+/// impl OnTimer for Remind {
 ///     fn on_timer(&self, timer: &Fired, ctx: &mut Context) -> Result<()> {
-///         ctx.emit(self.silent, b"a minute");
+///         ctx.emit_display(self.reminders, timer.time_ms() - 60_000);
 ///         Ok(())
 ///     }
 /// }
 ///
-/// export_operators! { "silent": Silent with OnTimer }
+/// export_operators! { "remind": Remind with OnTimer }
 ///
-/// let mut harness = Harness::<Silent>::new("{}").with_timers();
+/// let mut harness = Harness::<Remind>::new("{}").with_timers();
 /// harness.push_at(0, "ann", "").push_at(5_000, "bob", "").push_at(30_000, "ann", "");
-/// harness.watermark(89_999);
-/// assert_eq!(harness.outputs("silent"), [("bob", "a minute")]);
+/// harness.watermark(60_000);
+/// assert_eq!(harness.outputs("reminders"), [("ann", "0")]);
 /// harness.end();
-/// assert_eq!(harness.outputs("silent").last().unwrap().timestamp_ms, 90_000);
+/// assert_eq!(harness.outputs("reminders").last().unwrap().timestamp_ms, 90_000);
 /// ```
 pub trait OnTimer: Operator {
     /// Handles a timer that is due, and gone: it may be set again. The context is that of its key. What is emitted has the timer's time, unless it says
