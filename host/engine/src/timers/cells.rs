@@ -98,7 +98,7 @@ pub(super) fn write_nothing(to: &mut Vec<u8>) {
 
 pub(super) fn read_time(value: &[u8]) -> Result<i64, Fault> {
     match cell::read_value(value) {
-        Some((VERSION, bytes)) => bytes.try_into().ok().map(i64::from_be_bytes),
+        Some(value) if value.version == VERSION => value.bytes.try_into().ok().map(i64::from_be_bytes),
         _ => None,
     }
     .ok_or_else(|| Fault::Host("the cell of a timer holds no time: the store is damaged".to_owned()))
