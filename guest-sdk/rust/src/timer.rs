@@ -263,7 +263,7 @@ impl TimerBuffer {
     /// in which records set and cancelled.
     fn compact(&mut self) {
         let place = |change: &Change| (change.timer, change.key_row, change.id);
-        let kept = self.changes.get_mut(..self.kept).unwrap_or_default();
+        let kept = self.changes.get(..self.kept).unwrap_or_default();
         if kept.is_sorted_by_key(|change| (change.timer, change.time_ms.is_none())) {
             return;
         }

@@ -1,5 +1,5 @@
 //! Operators with timers, under the harness.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use millstream_sdk::harness::{Harness, Pending};
 use millstream_sdk::{

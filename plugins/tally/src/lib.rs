@@ -66,6 +66,7 @@ export_operators! { "tally": Tally with OnTimer }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use millstream_sdk::harness::Harness;
 
