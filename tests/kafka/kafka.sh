@@ -172,7 +172,7 @@ start() {
   ${bound[@]+"${bound[@]}"} "$here/kafka.sh" run "$dir" >"$dir/broker.log" 2>&1 </dev/null &
   pid=$!
   echo "$pid" >"$dir/pid"
-  for _ in $(seq 1 900); do
+  for _ in $(seq 1 2400); do
     grep -q "$ready" "$dir/broker.log" && { address "$dir"; return; }
     kill -0 "$pid" 2>/dev/null || break
     sleep 0.1

@@ -17,9 +17,7 @@ use millstream_kafka::{KafkaCluster, KafkaCommitsReader, KafkaLog, KafkaSource, 
 use millstream_model::commit::TopicIdentity;
 use millstream_model::ids::{Lineage, PartitionIndex};
 use millstream_model::plan::Plan;
-use millstream_state::{
-    CheckpointSettings, CheckpointStore, RocksCheckpoints, RocksStore, StateDir, checkpoints_path,
-};
+use millstream_state::{CheckpointSettings, CheckpointStore, RocksCheckpoints, RocksStore, StateDir, checkpoints_path};
 use millstream_wasm::{Engine, EngineSettings, LoadError, Module, ModuleSource, OperatorConfig, World};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -7,12 +7,12 @@ mod own;
 
 use crate::error::{Failure, Outcome};
 use crate::progress::Snapshot;
+use axum::Router;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::Router;
 use millstream_engine::run::Control;
 use millstream_model::plan::Plan;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};

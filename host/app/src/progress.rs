@@ -1,6 +1,6 @@
 use indicatif::{ProgressBar, ProgressStyle};
-use millstream_engine::run::Control;
 use millstream_engine::call::OwnMetric;
+use millstream_engine::run::Control;
 use millstream_engine::run::board::CommitStatus;
 use millstream_model::plan::Plan;
 use serde::Serialize;

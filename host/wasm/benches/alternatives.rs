@@ -190,11 +190,8 @@ impl Subject {
             space: CellSpace { operator: 0, state: at as u8 },
         };
         let states = descriptor.states.iter().enumerate().map(state).collect();
-        let mut rules = CallRules {
-            ports: descriptor.outputs.clone(),
-            inputs: vec!["in".to_owned()],
-            ..CallRules::default()
-        };
+        let mut rules =
+            CallRules { ports: descriptor.outputs.clone(), inputs: vec!["in".to_owned()], ..CallRules::default() };
         rules.limits.output_bytes_max = 64 << 20;
         let state = KeyedState::new(states, Arc::new(support::Nothing));
         let call = Call { state, rules: Arc::new(rules), time_limit_ms: 1_000, ..Call::default() };

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use crate::takeovers::TAKEN;
 use crate::{Millstream, eventually};
 
 /// The names that the host knows, as the page on the commit protocol lists them.
@@ -163,6 +164,10 @@ impl RandomKills {
             let death = pick(&mut random);
             eprintln!("life {number}: {death:?} after {life:?}");
             let run = start()?;
+            // Some lives begin when the process does and end before it has the pipeline; what is worth more comes after that.
+            if random.next_u32() % 4 > 0 {
+                wait_for_takeover(&run)?;
+            }
             std::thread::sleep(life);
             if let Some(exit) = run.exited()? {
                 if exit.code == Some(0) && done()? {
@@ -187,6 +192,13 @@ impl RandomKills {
         run.terminate()?;
         run.wait(self.finish).map(drop)
     }
+}
+
+/// Waits until the process has the pipeline, or has ended.
+fn wait_for_takeover(run: &Millstream) -> Result<()> {
+    eventually("a takeover", Duration::from_secs(60), || {
+        Ok((run.exited()?.is_some() || run.log().contains(TAKEN)).then_some(()))
+    })
 }
 
 fn die(run: &Millstream, death: Death, random: &mut ChaCha8Rng) -> Result<()> {

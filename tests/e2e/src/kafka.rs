@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use crate::{OutsideClient, Process, Scratch, Signal, free_port};
 
 const READY: &str = "Kafka Server started";
-const START_TIMEOUT: Duration = Duration::from_secs(90);
+const START_TIMEOUT: Duration = Duration::from_secs(240);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a private broker differs from the usual one.
@@ -115,7 +115,8 @@ impl Kafka {
         };
         let mut secured = None;
         if !options.users.is_empty() {
-            let users: Vec<String> = options.users.iter().map(|(name, password)| format!("{name}:{password}")).collect();
+            let users: Vec<String> =
+                options.users.iter().map(|(name, password)| format!("{name}:{password}")).collect();
             let port = free_port()?;
             broker.environment.extend([("KAFKA_SECURED", port.to_string()), ("KAFKA_USERS", users.join(" "))]);
             let certificate = broker.scratch.path().join("data/ca.pem");

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::Workplace;
 
+/// What a process logs once it has the pipeline.
+pub(crate) const TAKEN: &str = "took the pipeline over";
+
 /// The name `RocksDB` gives a database when it is made: another one means another database.
 #[derive(Debug, Default)]
 pub struct StoreIdentity(Option<String>);
@@ -51,7 +54,7 @@ pub fn check_takeovers(workplace: &Workplace) -> Result<usize> {
 /// How a run began, if this is the line that tells.
 fn begin(event: &Value) -> Option<String> {
     let fields = event.get("fields")?;
-    let is_it = fields.get("message").and_then(Value::as_str) == Some("took the pipeline over");
+    let is_it = fields.get("message").and_then(Value::as_str) == Some(TAKEN);
     is_it.then(|| fields.get("begin").and_then(Value::as_str).unwrap_or_default().to_owned())
 }
 
@@ -79,7 +82,7 @@ mod tests {
     fn runs(begins: &[&str]) -> Result<usize> {
         let workplace = Workplace::new().unwrap();
         for (number, begin) in (1..).zip(begins) {
-            let event = serde_json::json!({"fields": {"message": "took the pipeline over", "begin": begin}});
+            let event = serde_json::json!({"fields": {"message": TAKEN, "begin": begin}});
             workplace.write(&format!("run-{number}.log"), format!("{{\"fields\":{{}}}}\nno json\n{event}\n")).unwrap();
         }
         check_takeovers(&workplace)

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use millstream_e2e::{
-    CountJob, CountJobOptions, CrashPoint, Exit, Isolation, Kafka, Millstream, MillstreamOptions, Workplace, eventually, plugin,
+    CountJob, CountJobOptions, CrashPoint, Exit, Isolation, Kafka, Millstream, MillstreamOptions, Workplace,
+    eventually, plugin,
 };
 
 const LONG: Duration = Duration::from_secs(120);

@@ -123,7 +123,8 @@ fn what_goes_from_source_to_sink_is_measured_too() -> Result<()> {
     assert_eq!(job.lost()?, 0);
     // Without dead letters the pipeline stops, says where and why, and goes on once that is put right.
     let yaml = std::fs::read_to_string(job.workplace.path().join("pipeline.yaml"))?;
-    let without: String = yaml.lines().filter(|line| !line.starts_with("dead_letters")).map(|line| format!("{line}\n")).collect();
+    let without: String =
+        yaml.lines().filter(|line| !line.starts_with("dead_letters")).map(|line| format!("{line}\n")).collect();
     job.workplace.write("pipeline.yaml", without)?;
     job.feed([100, 30_000, 100])?;
     let exit = job.workplace.start(&MillstreamOptions::default())?.wait(LONG)?.expect_code(1)?;

@@ -67,3 +67,8 @@ fn links_lead_somewhere() {
 fn decisions_are_numbered_and_listed() {
     assert_none(&docs::check_decisions(&tree()));
 }
+
+#[test]
+fn decisions_that_are_cited_are_there() {
+    assert_none(&docs::check_citations(&tree()));
+}

@@ -115,7 +115,8 @@ fn settings_that_make_no_sense_are_refused_with_what_does() {
 fn secrets_are_read_from_where_the_file_says_and_never_shown() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("password"), "hunter2\r\n").unwrap();
-    let of_file = GOOD.replace("fetch.min.bytes: 10", "sasl.password: \"file:password\", client.id: \"env:MILLSTREAM_NO_SUCH\"");
+    let of_file =
+        GOOD.replace("fetch.min.bytes: 10", "sasl.password: \"file:password\", client.id: \"env:MILLSTREAM_NO_SUCH\"");
     let parse = |text: &str| {
         let file = PipelineFile::parse(&folder.path().join("p.yaml"), text).and_then(|file| file.resolve());
         file.map_err(|failure| failure.text)

@@ -94,7 +94,11 @@ mod tests {
         };
         let operators = operators.iter().map(|(id, metrics)| ((*id).to_owned(), status(metrics))).collect();
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Own(Snapshot { id: "words".to_owned(), operators, ..Snapshot::default() })));
+        registry.register_collector(Box::new(Own(Snapshot {
+            id: "words".to_owned(),
+            operators,
+            ..Snapshot::default()
+        })));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         text
@@ -122,11 +126,15 @@ mod tests {
     #[test]
     fn no_two_families_have_a_sample_in_common_whatever_guests_call_their_metrics() {
         let text = page(&[
-            ("a", &[("x", OwnMetric::Counter(1)), ("x_total", OwnMetric::Gauge(2.0)), ("y_count", OwnMetric::Counter(3))]),
+            (
+                "a",
+                &[("x", OwnMetric::Counter(1)), ("x_total", OwnMetric::Gauge(2.0)), ("y_count", OwnMetric::Counter(3))],
+            ),
             ("b", &[("x", OwnMetric::Gauge(4.0)), ("y", OwnMetric::Histogram { count: 1, sum: 5.0 })]),
         ]);
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        let named: BTreeSet<&str> = samples.iter().filter_map(|line| line.split_once('}')).map(|(name, _)| name).collect();
+        let named: BTreeSet<&str> =
+            samples.iter().filter_map(|line| line.split_once('}')).map(|(name, _)| name).collect();
         assert_eq!(named.len(), samples.len(), "{text}");
         let families: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         assert_eq!(

@@ -168,14 +168,19 @@ fn check_checkpoint(identity: &Identity, store: &StoreFacts) -> Result<(), Stop>
         ));
     };
     // Positions in files are the same wherever outputs go.
-    let has_topics = identity.topics.keys().filter_map(|source| open.topics.get(source)).any(|then| !then.id.is_empty());
+    let has_topics =
+        identity.topics.keys().filter_map(|source| open.topics.get(source)).any(|then| !then.id.is_empty());
     let is_other_cluster = has_topics && open.cluster_id != identity.cluster_id;
     match difference(identity, open, is_other_cluster) {
         None => Ok(()),
         Some(Difference::Cluster) => Err(Stop::Config(format!(
             "the checkpoint was taken on Kafka cluster `{}` and this is {}: its positions mean other records here; check `kafka.brokers`",
             open.cluster_id,
-            if identity.cluster_id.is_empty() { "none".to_owned() } else { format!("cluster `{}`", identity.cluster_id) },
+            if identity.cluster_id.is_empty() {
+                "none".to_owned()
+            } else {
+                format!("cluster `{}`", identity.cluster_id)
+            },
         ))),
         Some(Difference::Layout) => Err(Stop::Config(format!(
             "the checkpoint's state is laid out as {}, this Millstream lays it out as {KEY_GROUPS}: use the version that took it",

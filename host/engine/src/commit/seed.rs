@@ -91,7 +91,8 @@ fn remove_others(committer: &mut Committer) -> Result<(), Stop> {
     let mut failed = None;
     let read = log.read_changes(&mut |changes| {
         let taken = others.take(changes, state.as_ref()).map_err(Stop::from);
-        let taken = taken.and_then(|()| if others.bytes > OTHERS_BYTES_MAX { Err(Stop::Config(String::new())) } else { Ok(()) });
+        let taken = taken
+            .and_then(|()| if others.bytes > OTHERS_BYTES_MAX { Err(Stop::Config(String::new())) } else { Ok(()) });
         taken.map_err(|stop| {
             failed = Some(stop);
             LogError { kind: LogErrorKind::Fatal, during: String::new(), reason: String::new() }

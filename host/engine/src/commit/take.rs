@@ -78,12 +78,7 @@ pub(super) fn take(ports: &mut CommitPorts, identity: &Identity, store: &StoreFa
     }))
 }
 
-fn decide(
-    identity: &Identity,
-    found: &Found,
-    store: &StoreFacts,
-    now_ms: i64,
-) -> Result<(Begin, OpenRecord), Stop> {
+fn decide(identity: &Identity, found: &Found, store: &StoreFacts, now_ms: i64) -> Result<(Begin, OpenRecord), Stop> {
     let begin = decide::at_start(identity, found, store, now_ms)?;
     // The numbers in the cell keys of a store that came from a checkpoint are that one's.
     let (opened, committed) = match begin {

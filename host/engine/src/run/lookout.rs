@@ -8,14 +8,14 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often the log is looked at, in milliseconds.
+/// How often the log is looked at.
 const AUDIT_EVERY: Duration = Duration::from_secs(5);
 
 /// How often sizes are asked for, in looks: every five minutes.
 const SIZES_EVERY: u32 = 60;
 
-/// How long a look that is under way at the end of a run is waited for.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a look that is under way at the end of a run is waited for, in milliseconds.
+const END_PATIENCE_MS: u64 = 2_000;
 
 /// What the thread and the committer's tell each other.
 #[derive(Debug, Default)]
@@ -97,9 +97,9 @@ impl Drop for Lookout {
         drop(self.end.take());
         let Some(thread) = self.thread.take() else { return };
         // One that waits for brokers is left behind: nothing that it finds counts any more.
-        let began = std::time::Instant::now();
-        while !thread.is_finished() && began.elapsed() < END_PATIENCE {
-            std::thread::sleep(Duration::from_millis(5));
+        let began = self.clock.monotonic_ms();
+        while !thread.is_finished() && self.clock.monotonic_ms().saturating_sub(began) < END_PATIENCE_MS {
+            self.clock.pause(5);
         }
     }
 }

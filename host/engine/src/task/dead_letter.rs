@@ -193,7 +193,8 @@ mod tests {
     fn what_does_not_fit_is_dropped_in_the_order_of_its_worth_and_noted() {
         let fits = |value: usize, max: usize| {
             let letters = letter(&record(600, value), REASON, max).unwrap();
-            let dropped = ["value", "headers", "key"].map(|what| header(&letters, &format!("millstream-{what}-dropped")));
+            let dropped =
+                ["value", "headers", "key"].map(|what| header(&letters, &format!("millstream-{what}-dropped")));
             (letters.values.get(0).is_some(), letters.keys.get(0).is_some(), dropped)
         };
         assert_eq!(fits(1_000, 2_500), (true, true, [None, None, None]));
@@ -228,8 +229,7 @@ mod tests {
         let mut batch = record(1 << 20, 1 << 20);
         batch.headers.push(0, b"large", Some(&[1; 1 << 20]));
         let operator = Some((long.as_str(), Digest([0xff; 32])));
-        let provenance =
-            Provenance { source: &long, topic: &topic, partition: i32::MIN, offset: i64::MIN, operator };
+        let provenance = Provenance { source: &long, topic: &topic, partition: i32::MIN, offset: i64::MIN, operator };
         let letter = DeadLetter { batch: &batch, row: 0, reason: &reason };
         let mut letters = RecordBatch::default();
         assert!(letter.append_to(&provenance, LETTER_BYTES_MIN, &mut letters));

@@ -12,10 +12,10 @@ use crate::metadata;
 use crate::properties::Properties;
 use millstream_model::commit::TopicIdentity;
 pub use preflight::{Needs, SinkNeed};
-pub(crate) use settings::Settings;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+pub(crate) use settings::Settings;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

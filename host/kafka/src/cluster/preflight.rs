@@ -129,7 +129,9 @@ impl KafkaCluster {
     fn check_group(&self, id: &str, topic: &str) -> Option<KafkaError> {
         let refused = group_offsets(&self.properties, id, topic).err()?;
         refused.reason.contains(GROUP_REFUSED).then(|| {
-            self.error(format!("the user may not use group `{id}`; it needs READ on the group, which is named like the pipeline"))
+            self.error(format!(
+                "the user may not use group `{id}`; it needs READ on the group, which is named like the pipeline"
+            ))
         })
     }
 

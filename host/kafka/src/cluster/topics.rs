@@ -32,11 +32,8 @@ pub(super) struct Internal {
 impl Internal {
     /// The pipeline's own topics: commits, then changes.
     pub(super) fn of(id: &str, changelog: u32) -> [Self; 2] {
-        let commits = Self {
-            name: commits_topic(id),
-            partitions: 1,
-            at_least: Some(("min.compaction.lag.ms", COMMITS_KEPT_MS)),
-        };
+        let commits =
+            Self { name: commits_topic(id), partitions: 1, at_least: Some(("min.compaction.lag.ms", COMMITS_KEPT_MS)) };
         let changes = Self {
             name: changelog_topic(id, changelog),
             partitions: CHANGELOG_PARTITIONS as i32,

@@ -30,7 +30,9 @@ impl KafkaSource {
         let count = count.map_err(|reason| self.error(reason))?;
         check_count(positions, count).map_err(|reason| self.error(reason))?;
         if count > PARTITIONS_MAX {
-            return Err(self.error(format!("it has {count} partitions, {PARTITIONS_MAX} are the most that can be read")));
+            return Err(
+                self.error(format!("it has {count} partitions, {PARTITIONS_MAX} are the most that can be read"))
+            );
         }
         let own: Vec<i32> = (0..count).filter(|partition| self.settings.owns(*partition)).collect();
         if !self.settings.ignore_group_offsets && !positions.is_empty() {

@@ -83,7 +83,8 @@ fn retries(id: &str, raw: Option<u32>, place: &Place) -> Result<u32, Problem> {
     match raw.unwrap_or(3) {
         retries if retries <= RETRIES_MAX => Ok(retries),
         retries => {
-            let text = format!("operator `{id}`: `retries: {retries}` is more than {RETRIES_MAX}, which take five seconds");
+            let text =
+                format!("operator `{id}`: `retries: {retries}` is more than {RETRIES_MAX}, which take five seconds");
             Err(Problem::new(&place.field("retries"), text))
         }
     }

@@ -186,7 +186,12 @@ fn a_checkpoint_of_other_topics_begins_no_history() {
         let mut identity = identity();
         change(&mut identity);
         let taken_by = OpenRecord { lineage: Lineage([7; 16]), ..open(3) };
-        let store = StoreFacts { applied: Some(commit(7, 40)), open: Some(taken_by), is_from_checkpoint: true, ..StoreFacts::default() };
+        let store = StoreFacts {
+            applied: Some(commit(7, 40)),
+            open: Some(taken_by),
+            is_from_checkpoint: true,
+            ..StoreFacts::default()
+        };
         at_start(&identity, &Found::default(), &store, 2_000)
     };
     let refused = |change, expected: &str| {
@@ -200,7 +205,10 @@ fn a_checkpoint_of_other_topics_begins_no_history() {
     refused(|identity| drop(identity.topics.insert("in".to_owned(), topic("lines", "T1", 3))), "had 4 partitions");
     refused(|identity| drop(identity.topics.insert("in".to_owned(), topic("other", "T1", 4))), "is to read `other`");
     // Another source begins at its `start`.
-    assert_eq!(seed(|identity| identity.topics = BTreeMap::from([("new".to_owned(), topic("other", "T9", 1))])), Ok(Begin::Seed));
+    assert_eq!(
+        seed(|identity| identity.topics = BTreeMap::from([("new".to_owned(), topic("other", "T9", 1))])),
+        Ok(Begin::Seed)
+    );
     let unknown = StoreFacts { applied: Some(commit(7, 40)), is_from_checkpoint: true, ..StoreFacts::default() };
     assert!(matches!(at_start(&identity(), &Found::default(), &unknown, 0), Err(Stop::Config(_))));
 }
@@ -209,18 +217,20 @@ fn a_checkpoint_of_other_topics_begins_no_history() {
 fn positions_in_files_are_the_same_on_any_cluster() {
     let files = || BTreeMap::from([("in".to_owned(), topic("files", "", 0))]);
     let taken_by = OpenRecord { cluster_id: String::new(), topics: files(), ..open(3) };
-    let store = StoreFacts { applied: Some(commit(7, 40)), open: Some(taken_by), is_from_checkpoint: true, ..StoreFacts::default() };
+    let store = StoreFacts {
+        applied: Some(commit(7, 40)),
+        open: Some(taken_by),
+        is_from_checkpoint: true,
+        ..StoreFacts::default()
+    };
     let identity = Identity { topics: files(), ..identity() };
     assert_eq!(at_start(&identity, &Found::default(), &store, 2_000), Ok(Begin::Seed));
 }
 
 #[test]
 fn an_audit_finds_a_younger_owner_and_what_is_overdue() {
-    let found = |epoch, incarnation| Found {
-        open: Some(open(incarnation)),
-        begin: None,
-        commit: Some(commit(1, epoch)),
-    };
+    let found =
+        |epoch, incarnation| Found { open: Some(open(incarnation)), begin: None, commit: Some(commit(1, epoch)) };
     let owner = (Lineage([1; 16]), Incarnation(1));
     assert_eq!(at_audit(&found(5, 1), owner, None), Ok(()));
     assert_eq!(at_audit(&found(5, 1), owner, Some(token(1, 5))), Ok(()));
