@@ -59,3 +59,8 @@ pub mod __guest;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/writing-operators.md")]
 struct Guide;
+
+/// And those of the page about state.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/state.md")]
+struct States;
