@@ -14,7 +14,7 @@ use millstream_e2e::{
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_secs(300);
 
 /// What a record does to the operator, how many do it, and what its dead letter says.
 const POISONS: [(&str, u32, &str); 7] = [
