@@ -160,5 +160,8 @@ fn cells_are_laid_out_as_they_always_were() {
     let mut value = Vec::new();
     write_value(&mut value, 300, b"value");
     assert_eq!(hex(&value), "ac0276616c7565");
-    assert_eq!(read_value(&unhex("ac0276616c7565")), Some(CellValue { version: 300, refreshed_ms: None, bytes: b"value" }));
+    assert_eq!(
+        read_value(&unhex("ac0276616c7565")),
+        Some(CellValue { version: 300, refreshed_ms: None, bytes: b"value" })
+    );
 }

@@ -38,16 +38,19 @@ impl Job {
     fn new(seed: u64) -> Result<Self> {
         let kafka = Kafka::shared()?;
         let mut topics = BTreeMap::new();
-        for (name, partitions) in [("words", 4), ("rules", 2), ("deeds", 3), ("first", 2), ("top", 2), ("passed", 2), ("seen", 2)]
+        for (name, partitions) in
+            [("words", 4), ("rules", 2), ("deeds", 3), ("first", 2), ("top", 2), ("passed", 2), ("seen", 2)]
         {
             topics.insert(name, kafka.topic(&format!("state-{name}"), partitions)?);
         }
         let topic = |name: &str| topics.get(name).cloned().unwrap_or_default();
         let module = |path: std::path::PathBuf| {
-            let found = path.canonicalize().with_context(|| format!("{} is missing: make plugins guests", path.display()));
+            let found =
+                path.canonicalize().with_context(|| format!("{} is missing: make plugins guests", path.display()));
             found.map(|path| path.display().to_string())
         };
-        let (deduplicate, top, kinds) = (module(plugin("deduplicate"))?, module(plugin("top-n"))?, module(guest("kinds"))?);
+        let (deduplicate, top, kinds) =
+            (module(plugin("deduplicate"))?, module(plugin("top-n"))?, module(guest("kinds"))?);
         let sources = ["words", "rules", "deeds"].map(|name| format!("  {name}: {{ topic: {} }}\n", topic(name)));
         let sinks = [("first", "once"), ("top", "top"), ("passed", "rules"), ("seen", "doer")];
         let sinks = sinks.map(|(name, of)| format!("  {name}: {{ topic: {}, inputs: [{of}] }}\n", topic(name)));
@@ -166,9 +169,8 @@ impl Job {
         self.produce("rules", rules.collect())?;
         eventually("records that pass the rules", LONG, || {
             ensure!(run.exited()?.is_none(), "{}", run.log_end());
-            let probes = (0..4).flat_map(|partition| {
-                ["word-1", "word-2"].map(|word| Record::new("probe", word).on(partition))
-            });
+            let probes =
+                (0..4).flat_map(|partition| ["word-1", "word-2"].map(|word| Record::new("probe", word).on(partition)));
             self.produce("words", probes.collect())?;
             let passed = self.kafka.client()?.consume_all(&self.topics["passed"], Isolation::Committed)?;
             let of = |word: &str| passed.iter().filter(|record| record.value_text().contains(word)).count();
@@ -203,7 +205,10 @@ impl Job {
         assert_eq!(rules, ["word-1", "word-2"]);
         let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for row in of("doer", "list") {
-            lists.entry(row["key"].as_str().unwrap().to_owned()).or_default().push(row["value"].as_str().unwrap().into());
+            lists
+                .entry(row["key"].as_str().unwrap().to_owned())
+                .or_default()
+                .push(row["value"].as_str().unwrap().into());
         }
         let expected = self.expected.lists.iter().filter(|(_, list)| !list.is_empty());
         assert_eq!(lists, expected.map(|(key, list)| (key.clone(), list.clone())).collect());

@@ -6,9 +6,7 @@ use super::{
     kept::{Clock, Item, Kept},
     plan::{Cut, Plan},
 };
-use crate::{
-    Level, Operator, broadcast::Fold, descriptor::Descriptor, migrate::Rewrite, record::Call, run::Instance,
-};
+use crate::{Level, Operator, broadcast::Fold, descriptor::Descriptor, migrate::Rewrite, record::Call, run::Instance};
 use std::collections::BTreeMap;
 
 /// What a run came to.

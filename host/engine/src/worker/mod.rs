@@ -13,8 +13,8 @@ mod sweep;
 mod switch;
 mod trial;
 
-pub use lineup::Lineup;
 pub use copies::{TableCopy, check_copies};
+pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
 pub use switch::{Reset, Switch};
 pub use trial::{Quota, TrialFault, Watch};

@@ -27,11 +27,7 @@ impl StateBackend for SpiedState {
         self.state.read(keys, values)
     }
 
-    fn range(
-        &self,
-        range: CellRange<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StateError> {
+    fn range(&self, range: CellRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
         self.state.range(range, visit)
     }
 

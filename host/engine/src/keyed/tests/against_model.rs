@@ -100,8 +100,11 @@ fn effect() -> impl Strategy<Value = Effect> {
                 descending,
                 bytes_max
             }),
-        (list_state.clone(), key_row.clone(), bytes_max)
-            .prop_map(|(state, key_row, bytes_max)| Effect::Elements { state, key_row, bytes_max }),
+        (list_state.clone(), key_row.clone(), bytes_max).prop_map(|(state, key_row, bytes_max)| Effect::Elements {
+            state,
+            key_row,
+            bytes_max
+        }),
         map_key().prop_map(|map_key| Effect::ReadBroadcast { map_key }),
     ];
     let writes = prop_oneof![
@@ -111,8 +114,11 @@ fn effect() -> impl Strategy<Value = Effect> {
             .prop_map(|(state, key_row, map_key, value)| Effect::PutEntry { state, key_row, map_key, value }),
         (list_state, prop::collection::vec((0u32..64, bytes()), 0..6))
             .prop_map(|(state, elements)| Effect::Append { state, elements }),
-        (timed_state, key_row.clone(), map_key())
-            .prop_map(|(state, key_row, map_key)| Effect::Touch { state, key_row, map_key }),
+        (timed_state, key_row.clone(), map_key()).prop_map(|(state, key_row, map_key)| Effect::Touch {
+            state,
+            key_row,
+            map_key
+        }),
         (0..RULES, key_row).prop_map(|(state, key_row)| Effect::Clear { state, key_row }),
         Just(Effect::Mark),
         (0usize..3).prop_map(|mark| Effect::UndoTo { mark }),
