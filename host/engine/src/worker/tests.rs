@@ -361,7 +361,9 @@ fn poison_among_the_first_records_that_a_worker_has_is_found_if_they_came_from_a
     let partition = |at| Numbers::new(at as u32, if at == reader { 100 } else { 0 }, 100);
     let crew = start_on(&plan, partition, INBOX_BYTES_MAX, &forward);
     let (mut epoch, mut all) = (Epoch::default(), 0);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
     while all < 100 {
+        assert!(std::time::Instant::now() < until, "{} records and {:?}", epoch.out.len(), epoch.letters);
         let next = crew.cut(false);
         epoch.out.extend(next.out);
         epoch.letters.extend(next.letters);

@@ -72,7 +72,7 @@ impl Version {
         Arc::new(FakeOperator::new(self.descriptor(), work).of_module(self.digest()))
     }
 
-    fn work(&self, call: &mut Call) -> Result<(), CallError> {
+    pub(crate) fn work(&self, call: &mut Call) -> Result<(), CallError> {
         let number = |value: Option<&[u8]>| std::str::from_utf8(value.unwrap()).unwrap().parse::<i64>().unwrap();
         let numbers: Vec<i64> = call.batch.values.iter().map(number).collect();
         if let Some((is_bad, fault)) = self.fault {
@@ -160,6 +160,10 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     pub(crate) fn start(first: &Version, settings: &Settings) -> Self {
+        Self::start_with(first, first.factory(), settings)
+    }
+
+    pub(crate) fn start_with(first: &Version, factory: Arc<dyn OperatorFactory>, settings: &Settings) -> Self {
         let clock = FakeClock::default();
         let cluster = Arc::new(FakeCluster::new(1, &clock, 2, 15_000));
         cluster.set_faults(settings.faults);
@@ -169,7 +173,7 @@ impl Pipeline {
         let ends = Arc::new(AtomicI64::new(0));
         let source = |worker: u32| Box::new(Numbers::new(worker, &ends)) as Box<dyn Source>;
         let ports = RunPorts {
-            operators: vec![first.factory()],
+            operators: vec![factory],
             sources: (0..settings.workers).map(|worker| vec![source(worker)]).collect(),
             commit: CommitPorts {
                 log: Some(Box::new(FakeLog::new(&cluster, &life))),
