@@ -34,7 +34,7 @@ pub struct Boundary {
 /// If the operator does not work.
 pub fn call(boundary: &Boundary) -> Result<Taken> {
     let Boundary { place, rows, records } = *boundary;
-    let factory = operator(Work::Identity, place)?;
+    let factory = operator(Work::Identity, place, 0)?;
     let node = node(factory.as_ref());
     let rules = CallRules {
         limits: node.limits.clone(),

@@ -64,7 +64,7 @@ impl Taken {
 /// If anything of it fails.
 pub fn run_job(job: &Job) -> Result<Taken> {
     let directory = scratch::directory()?;
-    let factory = operator(job.work, job.place)?;
+    let factory = operator(job.work, job.place, job.stream.keys)?;
     let plan = Arc::new(plan(job, factory.as_ref()));
     let (source, began) = MadeSource::new(job.stream);
     let store = Arc::new(RocksStore::open(&directory.path().join("db"), job.memory_bytes / 2)?);
