@@ -117,6 +117,7 @@ fn node(spec: &OperatorSpec, described: &Described) -> OperatorNode {
         on_error: spec.on_error,
         retries: spec.retries,
         null_key: spec.null_key,
+        output_time: spec.output_time,
     }
 }
 

@@ -114,6 +114,15 @@ pub struct OperatorNode {
     pub retries: u32,
     /// What happens to records without a key, if it is keyed.
     pub null_key: NullKeyPolicy,
+    /// What the timestamps it gives its outputs say of time. `None`: its inputs say it.
+    pub output_time: Option<OutputTime>,
+}
+
+/// What the timestamps of an operator's outputs say of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputTime {
+    /// `watermark.disorder`: how much earlier than the latest one before it an output may be without being late, in milliseconds.
+    pub disorder_ms: u64,
 }
 
 /// A sink of the pipeline.
@@ -175,13 +184,13 @@ impl Plan {
     /// By operator: whether marks must reach it, because it or one behind it needs them.
     #[must_use]
     pub fn marked(&self) -> Vec<bool> {
-        self.leading_to(Descriptor::needs_marks)
+        self.leading_to(|node| node.descriptor.needs_marks())
     }
 
     /// By operator: whether it or one behind it is such a one.
     #[must_use]
-    pub fn leading_to(&self, is_one: impl Fn(&Descriptor) -> bool) -> Vec<bool> {
-        let mut marked: Vec<bool> = self.operators.iter().map(|node| is_one(&node.descriptor)).collect();
+    pub fn leading_to(&self, is_one: impl Fn(&OperatorNode) -> bool) -> Vec<bool> {
+        let mut marked: Vec<bool> = self.operators.iter().map(is_one).collect();
         // An operator comes after all that feed it, so one pass from the end is enough.
         for (at, node) in self.operators.iter().enumerate().rev() {
             let feeds_one = node.outputs.iter().flatten().any(|target| match target {

@@ -100,5 +100,6 @@ pub fn node(factory: &dyn OperatorFactory) -> OperatorNode {
         on_error: Default::default(),
         retries: 0,
         null_key: Default::default(),
+        output_time: None,
     }
 }

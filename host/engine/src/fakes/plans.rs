@@ -15,7 +15,7 @@ pub fn source(id: &str, operators: &[u16]) -> SourceNode {
 #[must_use]
 pub fn operator(id: &str, stage: u32, keyed: bool, targets: Vec<Target>) -> OperatorNode {
     let descriptor = Descriptor {
-        inputs: vec![InputDescriptor { name: "in".to_owned() }],
+        inputs: vec![InputDescriptor::records("in")],
         outputs: vec!["out".to_owned()],
         ..Descriptor::default()
     };
@@ -33,6 +33,7 @@ pub fn operator(id: &str, stage: u32, keyed: bool, targets: Vec<Target>) -> Oper
         on_error: Default::default(),
         retries: 0,
         null_key: NullKeyPolicy::Reject,
+        output_time: None,
     }
 }
 

@@ -57,6 +57,7 @@ fn node(limits: OperatorLimits) -> OperatorNode {
         on_error: Default::default(),
         retries: 2,
         null_key: Default::default(),
+        output_time: None,
     }
 }
 

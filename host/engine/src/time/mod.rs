@@ -31,7 +31,17 @@ impl EdgeTime {
     /// Nothing comes and nothing is known.
     pub const NOBODY: Self = Self { watermark_ms: None, is_idle: true };
 
-    fn has_ended(self) -> bool {
+    /// What timestamps say whose highest is `max_ms`, if they may be out of order by `disorder_ms`.
+    #[must_use]
+    pub fn of(max_ms: Option<i64>, disorder_ms: u64, is_idle: bool) -> Self {
+        // One below the end: a timestamp that says so does not end anything.
+        let watermark_ms = max_ms.map(|max_ms| max_ms.saturating_sub_unsigned(disorder_ms).min(END_MS - 1));
+        Self { watermark_ms, is_idle }
+    }
+
+    /// Whether nothing will come any more.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
         self.watermark_ms == Some(END_MS)
     }
 

@@ -36,9 +36,7 @@ impl PartitionTime {
         if self.has_ended {
             return EdgeTime::ENDED;
         }
-        // One below the end: a timestamp that says so does not end anything.
-        let watermark_ms = self.max_ms.map(|max_ms| max_ms.saturating_sub_unsigned(disorder_ms).min(super::END_MS - 1));
-        EdgeTime { watermark_ms, is_idle: self.is_idle }
+        EdgeTime::of(self.max_ms, disorder_ms, self.is_idle)
     }
 }
 

@@ -139,6 +139,7 @@ impl Worker {
     pub(super) fn route(&mut self, at: usize, call: &Call) -> Result<(), WorkerError> {
         let plan = Arc::clone(&self.plan);
         let Some(node) = plan.operators.get(at) else { return Ok(()) };
+        self.count_emitted(at, call);
         let mut records = 0;
         for output in call.staged.outputs() {
             records += output.parents.len() as u64;

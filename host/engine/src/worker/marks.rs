@@ -2,13 +2,13 @@
 
 use super::deliver::FIRST_WORKER;
 use super::{Shared, Worker, WorkerError};
-use crate::call::Mark;
+use crate::call::{Call, Mark};
 use crate::exchange::{Load, Parcel};
 use crate::time::{EdgeTime, Inputs, PartitionTimes, Route, Routes};
 use millstream_model::commit::{CommitRecord, PartitionPosition};
-use millstream_model::descriptor::{Descriptor, InputKind, TimerClock};
+use millstream_model::descriptor::{InputKind, TimerClock};
 use millstream_model::ids::PartitionIndex;
-use millstream_model::plan::{OperatorNode, Plan, SourceNode};
+use millstream_model::plan::{OperatorNode, OutputTime, Plan, SourceNode};
 use millstream_model::record::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,11 +16,13 @@ use std::sync::Arc;
 /// What a worker knows of time.
 pub(super) struct Marks {
     routes: Routes,
-    /// By operator: whether it, or one behind it, has timers of the wall clock, so that a tick is news.
+    /// By operator: whether a tick is news to it, or to one behind it.
     ticks: Vec<bool>,
     sources: Vec<SourceMarks>,
     /// By operator.
     inputs: Vec<Inputs>,
+    /// By operator: set where its outputs say what time it is.
+    emitted: Vec<Option<Emitted>>,
     /// Operators with timers that are due, in the order of the plan; their marks go on once nothing is left.
     firing: BTreeSet<usize>,
     /// The latest clock of this worker's polls.
@@ -34,14 +36,37 @@ struct SourceMarks {
     said: Option<(EdgeTime, i64)>,
 }
 
+/// What an operator's outputs have said of time.
+#[derive(Debug, Clone, Copy)]
+struct Emitted {
+    disorder_ms: u64,
+    /// Highest timestamp emitted.
+    max_ms: Option<i64>,
+    /// What those behind it were told last.
+    told: Option<EdgeTime>,
+}
+
+impl Emitted {
+    fn new(OutputTime { disorder_ms }: OutputTime) -> Self {
+        Self { disorder_ms, max_ms: None, told: None }
+    }
+
+    /// What those behind the operator are told, now that its inputs say this; and whether that is news.
+    fn tell(&mut self, inputs: EdgeTime) -> (EdgeTime, bool) {
+        let time = if inputs.has_ended() { inputs } else { EdgeTime::of(self.max_ms, self.disorder_ms, inputs.is_idle) };
+        (time, self.told.replace(time) != Some(time))
+    }
+}
+
 impl Marks {
     /// Of a worker in a plan; [`Worker::restore_time`] comes after.
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             routes: Routes::new(plan),
-            ticks: plan.leading_to(has_wall_clock_timers),
+            ticks: plan.leading_to(needs_ticks),
             sources: Vec::new(),
             inputs: Vec::new(),
+            emitted: Vec::new(),
             firing: BTreeSet::new(),
             clock_ms: i64::MIN,
         }
@@ -50,7 +75,8 @@ impl Marks {
     /// Begins anew: nobody has said anything yet, and each operator is at its floor.
     fn begin(&mut self, plan: &Plan, shared: &Shared, workers: usize, floors: impl Fn(usize, &OperatorNode) -> Mark) {
         self.routes = Routes::new(plan);
-        self.ticks = plan.leading_to(has_wall_clock_timers);
+        self.ticks = plan.leading_to(needs_ticks);
+        self.emitted = plan.operators.iter().map(|node| node.output_time.map(Emitted::new)).collect();
         let needs_times = |at: usize, node: &SourceNode| {
             !self.routes.of_source(at).is_empty()
                 || node.time.max_future_ms.is_some()
@@ -88,8 +114,9 @@ impl Marks {
     }
 }
 
-fn has_wall_clock_timers(descriptor: &Descriptor) -> bool {
-    descriptor.timers.iter().any(|timer| timer.clock == TimerClock::Processing)
+/// Timers of the wall clock fire at ticks, and outputs that say what time it is are looked at then.
+fn needs_ticks(node: &OperatorNode) -> bool {
+    node.output_time.is_some() || node.descriptor.timers.iter().any(|timer| timer.clock == TimerClock::Processing)
 }
 
 impl Worker {
@@ -107,7 +134,7 @@ impl Worker {
 
     /// Another version of an operator may need marks where the one before did not, or the other way round.
     pub(super) fn replan_time(&mut self) -> Result<(), WorkerError> {
-        let ticks = self.plan.leading_to(has_wall_clock_timers);
+        let ticks = self.plan.leading_to(needs_ticks);
         if Routes::new(&self.plan) == self.marks.routes && ticks == self.marks.ticks {
             return Ok(());
         }
@@ -322,10 +349,22 @@ impl Worker {
     fn forward_mark(&mut self, at: usize, is_news: bool) {
         let Some(inputs) = self.marks.inputs.get_mut(at) else { return };
         let (time, now_ms) = (inputs.tell(), inputs.mark().now_ms);
+        let own = self.marks.emitted.get_mut(at).and_then(Option::as_mut);
+        let (time, is_news) = own.map_or((time, is_news), |emitted| emitted.tell(time));
         for position in 0..self.marks.routes.of_operator(at).len() {
             if let Some(&route) = self.marks.routes.of_operator(at).get(position) {
                 self.send_mark(route, time, now_ms, is_news);
             }
+        }
+    }
+
+    /// Counts the timestamps that an operator has emitted, if they say what time it is.
+    pub(super) fn count_emitted(&mut self, at: usize, call: &Call) {
+        let Some(emitted) = self.marks.emitted.get_mut(at).and_then(Option::as_mut) else { return };
+        for output in call.staged.outputs() {
+            let parents = output.parents.iter().filter_map(|row| call.batch.timestamps_ms.get(*row as usize)).max();
+            let latest = output.timestamps_ms.as_ref().map_or(parents, |times_ms| times_ms.iter().max());
+            emitted.max_ms = emitted.max_ms.max(latest.copied());
         }
     }
 

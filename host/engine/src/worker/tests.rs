@@ -121,6 +121,7 @@ fn node(keyed: bool, stage: u32, to: Target) -> OperatorNode {
         on_error: ErrorPolicy::DeadLetter,
         retries: 0,
         null_key: Default::default(),
+        output_time: None,
     }
 }
 

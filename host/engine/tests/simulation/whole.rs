@@ -149,6 +149,7 @@ fn plan(chance: &mut Chance, version: Version, generation: Generation) -> Plan {
         on_error: ErrorPolicy::Skip,
         retries: 0,
         null_key: NullKeyPolicy::Reject,
+        output_time: None,
     };
     let to_sum = Target::Operator { operator: OperatorIndex(0), input: 0 };
     Plan {

@@ -22,15 +22,9 @@ type Kept = (BTreeMap<i64, u64>, Option<i64>);
 
 fn describe(timers: &[(&str, TimerClock)]) -> Descriptor {
     Descriptor {
-        inputs: vec![InputDescriptor { name: "in".to_owned() }],
+        inputs: vec![InputDescriptor::records("in")],
         outputs: vec!["out".to_owned()],
-        states: vec![StateDescriptor {
-            name: "kept".to_owned(),
-            kind: StateKind::Value,
-            version: 1,
-            reads_versions: Vec::new(),
-            migrates_versions: Vec::new(),
-        }],
+        states: vec![StateDescriptor::new("kept", StateKind::Value)],
         timers: timers.iter().map(|(name, clock)| timer(name, *clock)).collect(),
         ..Descriptor::default()
     }
@@ -239,7 +233,7 @@ fn fire_second(call: &mut Call) -> Result<(), CallError> {
 /// Gives every output of the first operator the key that the second one knows it by.
 pub(crate) fn rekey() -> FakeOperator {
     let descriptor = Descriptor {
-        inputs: vec![InputDescriptor { name: "in".to_owned() }],
+        inputs: vec![InputDescriptor::records("in")],
         outputs: vec!["out".to_owned()],
         ..Descriptor::default()
     };

@@ -26,8 +26,18 @@ pub(crate) struct Operator {
     pub(crate) retries: Option<u32>,
     /// What happens to records without a key.
     pub(crate) null_key: Option<NullKey>,
+    /// That the timestamps of its outputs say what time it is to those behind it, and what is expected of their order.
+    pub(crate) watermark: Option<OutputWatermark>,
     /// What a module of the simple world does not say itself.
     pub(crate) declare: Option<Declare>,
+}
+
+/// What is expected of the order of an operator's timestamps.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OutputWatermark {
+    /// How much earlier than the latest before it an output may be.
+    pub(crate) disorder: Scalar,
 }
 
 /// What a module of the simple world does not say itself.

@@ -48,6 +48,7 @@ fn node(descriptor: Descriptor, outputs: Vec<Vec<Target>>) -> OperatorNode {
         on_error: Default::default(),
         retries: 0,
         null_key: Default::default(),
+        output_time: None,
     }
 }
 
