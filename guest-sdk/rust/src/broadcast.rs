@@ -85,9 +85,7 @@ pub(crate) fn check(is_able: bool, descriptor: &Descriptor) -> std::result::Resu
             "the input \"{}\" is a broadcast input, and the operator is not exported `with OnBroadcast`",
             input.name
         )),
-        None if is_able => {
-            Err("the operator is exported `with OnBroadcast` and has no `broadcast_input`".to_owned())
-        }
+        None if is_able => Err("the operator is exported `with OnBroadcast` and has no `broadcast_input`".to_owned()),
         _ => Ok(()),
     }
 }

@@ -438,8 +438,7 @@ impl From<Descriptor> for WireDescriptor {
 
 impl From<Port> for descriptors::InputDescriptor {
     fn from(Port { name, is_broadcast, properties }: Port) -> Self {
-        let kind =
-            if is_broadcast { descriptors::InputKind::Broadcast } else { descriptors::InputKind::Records };
+        let kind = if is_broadcast { descriptors::InputKind::Broadcast } else { descriptors::InputKind::Records };
         Self { name, kind, properties }
     }
 }

@@ -66,3 +66,8 @@ struct Guide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/event-time.md")]
 struct EventTimes;
+
+/// And those of the page about state.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/state.md")]
+struct States;

@@ -157,7 +157,14 @@ impl<T: Codec> List<T> {
         if self.tells_reads {
             Platform::touch(self.state, &[key_row], None);
         }
-        Elements { of: (self.state, key_row), first: 0, page: ElementPage::default(), row: 0, is_over: false, element: PhantomData }
+        Elements {
+            of: (self.state, key_row),
+            first: 0,
+            page: ElementPage::default(),
+            row: 0,
+            is_over: false,
+            element: PhantomData,
+        }
     }
 }
 

@@ -167,7 +167,16 @@ impl<L: Link> MapBuffer<L> {
             place = (place + 1) & mask;
         }
         let key = (from as u32, self.keys.len() as u32);
-        self.slots.push(Slot { hash, key_row, clearing, key, value: Known::Nothing, is_dirty: false, record: 0, undo: 0 });
+        self.slots.push(Slot {
+            hash,
+            key_row,
+            clearing,
+            key,
+            value: Known::Nothing,
+            is_dirty: false,
+            record: 0,
+            undo: 0,
+        });
         let at = self.slots.len() as u32 - 1;
         if let Some(held) = self.index.get_mut(place) {
             *held = at + 1;

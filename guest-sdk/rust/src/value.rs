@@ -126,7 +126,8 @@ impl ValueCache {
     pub(crate) fn stage(&mut self, state: u32, reads: &mut Vec<(u32, u32)>) {
         self.stage_written(state);
         if let Some(touch) = self.touch {
-            let mut key_rows: Vec<u32> = reads.extract_if(.., |(of, _)| *of == state).map(|(_, key_row)| key_row).collect();
+            let mut key_rows: Vec<u32> =
+                reads.extract_if(.., |(of, _)| *of == state).map(|(_, key_row)| key_row).collect();
             key_rows.sort_unstable();
             key_rows.dedup();
             if !key_rows.is_empty() {

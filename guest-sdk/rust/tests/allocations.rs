@@ -56,7 +56,15 @@ impl Operator for Busy {
     fn open(setup: &mut Setup) -> Result<Self> {
         let outputs = ["forward", "emit", "display", "keyed", "record"].map(|name| setup.output(name));
         let (items, names, log) = (setup.map("items"), setup.map("names"), setup.list("log"));
-        Ok(Self { items, names, log, seen: setup.value("seen"), last: setup.value("last"), counter: setup.counter("records"), outputs })
+        Ok(Self {
+            items,
+            names,
+            log,
+            seen: setup.value("seen"),
+            last: setup.value("last"),
+            counter: setup.counter("records"),
+            outputs,
+        })
     }
 
     fn process(&self, record: &Record, ctx: &mut Context) -> Result<()> {

@@ -139,8 +139,7 @@ impl Model {
                 String::new()
             }
             Deed::Range(start, end, rev, count) => {
-                let is_in =
-                    |key: &i32| start.is_none_or(|start| *key > start) && end.is_none_or(|end| *key <= end);
+                let is_in = |key: &i32| start.is_none_or(|start| *key > start) && end.is_none_or(|end| *key <= end);
                 let mut entries: Vec<_> = self.numbers.iter().filter(|(key, _)| is_in(key)).collect();
                 if *rev {
                     entries.reverse();
@@ -266,7 +265,8 @@ impl Operator for Large {
 fn ranges_come_in_pages_and_buffers_are_emptied() {
     let mut harness = Harness::<Large>::new("{}");
     harness.push("k", "300").push("k", "500").push("other", "2").push("k", "0");
-    let expected = [("k", "300 900 597 300"), ("k", "500 1500 997 800"), ("other", "2 6 2 2"), ("k", "500 1500 997 800")];
+    let expected =
+        [("k", "300 900 597 300"), ("k", "500 1500 997 800"), ("other", "2 6 2 2"), ("k", "500 1500 997 800")];
     assert_eq!(harness.outputs("sizes"), expected);
 }
 

@@ -261,7 +261,13 @@ fn first_seen(criterion: &mut Criterion) {
 }
 
 /// What a batch of records costs, with its cuts: `work` does the batch, its number from 0.
-fn per_batch(criterion: &mut Criterion, name: &str, keys: u64, descriptor: StateDescriptor, work: impl Fn(&mut Call, u64)) {
+fn per_batch(
+    criterion: &mut Criterion,
+    name: &str,
+    keys: u64,
+    descriptor: StateDescriptor,
+    work: impl Fn(&mut Call, u64),
+) {
     let rows = 512;
     let mut group = criterion.benchmark_group("kinds");
     group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
@@ -269,9 +275,8 @@ fn per_batch(criterion: &mut Criterion, name: &str, keys: u64, descriptor: State
     let mut run = None;
     let (mut number, mut open) = (0, 0);
     group.bench_function(BenchmarkId::new(name, keys), |bencher| {
-        let (call, batches) = run.get_or_insert_with(|| {
-            (call_with(descriptor.clone()), random_batches(keys, rows).into_iter().cycle())
-        });
+        let (call, batches) =
+            run.get_or_insert_with(|| (call_with(descriptor.clone()), random_batches(keys, rows).into_iter().cycle()));
         bencher.iter(|| {
             let mark = Mark { watermark_ms: Some(number as i64), now_ms: number as i64 };
             call.begin(0, batches.next().unwrap(), mark, true);

@@ -217,7 +217,10 @@ mod tests {
         write_fact_key(&mut fact, space, KeyGroup(0x7f), GroupFact::LivesSince);
         assert_eq!(fact, b"\x01\x02\x7f\x03\x80\x00\x02");
         assert!(is_fact_key(&fact));
-        assert_eq!(read_key(&fact).map(|key| (key.space, key.group, key.user_key)), Some((space, KeyGroup(0x7f), &[][..])));
+        assert_eq!(
+            read_key(&fact).map(|key| (key.space, key.group, key.user_key)),
+            Some((space, KeyGroup(0x7f), &[][..]))
+        );
         let mut plain = Vec::new();
         write_value(&mut plain, 300, b"seen");
         assert_eq!(plain, b"\xac\x02seen");

@@ -98,8 +98,11 @@ struct Told {
 }
 
 fn told() -> impl Strategy<Value = Told> {
-    ("[xyz]", prop::collection::vec(deed(), 0..5), prop::bool::weighted(0.2))
-        .prop_map(|(key, deeds, refuse)| Told { key, deeds, refuse })
+    ("[xyz]", prop::collection::vec(deed(), 0..5), prop::bool::weighted(0.2)).prop_map(|(key, deeds, refuse)| Told {
+        key,
+        deeds,
+        refuse,
+    })
 }
 
 /// What happens between two batches.
@@ -233,7 +236,10 @@ fn states_describe_themselves_with_kind_clock_and_codec() {
     let described = |name| ENGINE.describe(&module("kinds"), named(name)).unwrap();
     let doer = described("doer");
     let facts = |state: usize, name| doer.states.get(state).unwrap().property(name);
-    assert_eq!((facts(0, "key-codec"), facts(0, "codec"), facts(1, "codec")), (Some("ordered-i32"), Some("text"), Some("text")));
+    assert_eq!(
+        (facts(0, "key-codec"), facts(0, "codec"), facts(1, "codec")),
+        (Some("ordered-i32"), Some("text"), Some("text"))
+    );
     let lives = described("lives");
     let ttl = lives.states.get(1).unwrap().ttl.unwrap();
     assert_eq!(format!("{ttl:?}"), "Ttl { duration_ms: 1000, clock: Processing, refresh: OnAccess }");

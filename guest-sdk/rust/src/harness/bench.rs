@@ -60,13 +60,7 @@ struct Staged {
 
 impl Seat {
     /// `keyed`: rows with the same key share a key row.
-    pub(crate) fn new(
-        states: &[State],
-        kept: &[Kept],
-        keyed: bool,
-        batch: &[(usize, &Message)],
-        clock: Clock,
-    ) -> Self {
+    pub(crate) fn new(states: &[State], kept: &[Kept], keyed: bool, batch: &[(usize, &Message)], clock: Clock) -> Self {
         let mut seat = Self { states: states.to_vec(), kept: kept.to_vec(), clock, ..Self::default() };
         for (row, (position, message)) in batch.iter().enumerate() {
             let known = seat.keys.iter().position(|key| keyed && *key == message.key);
@@ -147,9 +141,8 @@ impl Seat {
     fn page(&mut self, of: (u32, Kind), key: &[u8], within: Within<'_>, bytes_max: u32) -> EntryPage {
         let clock = self.clock;
         let (state, kept) = self.state(of.0, of.1);
-        let is_in = |key: &[u8]| {
-            within.start.is_none_or(|start| key >= start) && within.end.is_none_or(|end| key < end)
-        };
+        let is_in =
+            |key: &[u8]| within.start.is_none_or(|start| key >= start) && within.end.is_none_or(|end| key < end);
         let mut entries: Vec<_> = kept.of((state, clock), key).filter(|(key, _)| is_in(key)).collect();
         if within.descending {
             entries.reverse();
@@ -234,8 +227,7 @@ impl Seat {
             match map_keys {
                 Some(map_keys) => kept.touch((described, clock), &key, map_keys.get(row).unwrap_or_default()),
                 None => {
-                    let all: Vec<_> =
-                        kept.of((described, clock), &key).map(|(map_key, _)| map_key.to_vec()).collect();
+                    let all: Vec<_> = kept.of((described, clock), &key).map(|(map_key, _)| map_key.to_vec()).collect();
                     all.iter().for_each(|map_key| kept.touch((described, clock), &key, map_key));
                 }
             }

@@ -51,8 +51,8 @@ use crate::{
     timer::Handle,
 };
 use compare::compare;
-use plan::Plan;
 use kept::Kept;
+use plan::Plan;
 use run::{Outcome, Test, run};
 use std::{
     cell::OnceCell,
@@ -166,7 +166,10 @@ impl<O: Operator> Harness<O> {
         let message = message.into();
         let input = message.input_of(&self.descriptor).and_then(|at| self.descriptor.inputs.get(at as usize));
         if input.is_some_and(|port| port.is_broadcast) && self.fold.is_none() {
-            panic!("the input {:?} is a broadcast input: `Harness::with_broadcast` lets records come by it", message.input);
+            panic!(
+                "the input {:?} is a broadcast input: `Harness::with_broadcast` lets records come by it",
+                message.input
+            );
         }
         if input.is_none() {
             let known: Vec<_> = self.descriptor.inputs.iter().map(|port| &port.name).collect();

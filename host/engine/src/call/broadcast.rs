@@ -9,12 +9,7 @@ impl Call {
     ///
     /// # Errors
     /// As [`Call::emit`].
-    pub fn put_broadcast(
-        &mut self,
-        state: u32,
-        map_keys: ColumnRef<'_>,
-        values: ColumnRef<'_>,
-    ) -> Result<(), Fault> {
+    pub fn put_broadcast(&mut self, state: u32, map_keys: ColumnRef<'_>, values: ColumnRef<'_>) -> Result<(), Fault> {
         self.check_written(state)?;
         let rows = map_keys.ends.len();
         let map_keys = present(map_keys, rows, "map keys")?;

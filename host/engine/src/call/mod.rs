@@ -120,7 +120,7 @@ pub struct Call {
 
 impl Call {
     /// Prepares the call for a batch: key rows are numbered in order of first appearance, effects of the call before are forgotten. Records of a broadcast input
-    /// belong to no key, whether the operator is keyed or not.
+    /// belong to no key, whether the operator is keyed or not, and are shown no time: every worker has to make the same of them.
     pub fn begin(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
         self.fired = None;
         self.start(input, batch, mark, keyed);
@@ -134,7 +134,7 @@ impl Call {
 
     fn start(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
         self.input = input;
-        self.mark = mark;
+        self.mark = if self.is_broadcast() { Mark::default() } else { mark };
         self.state.begin_call(mark);
         self.staged.clear();
         self.metric_names.begin();

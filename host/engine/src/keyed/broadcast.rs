@@ -8,6 +8,7 @@ use millstream_model::cell;
 use millstream_model::descriptor::StateKind;
 use millstream_model::key_group::KeyGroup;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::ops::Bound;
 
 /// The entries of one broadcast state.
@@ -20,6 +21,8 @@ pub(super) struct Table {
     /// Map keys changed in the open epoch, where this worker's changes become cells.
     changed: BTreeSet<Box<[u8]>>,
     bytes: usize,
+    /// Of all entries, in whatever order they came.
+    digest: u64,
 }
 
 /// The group in which the cells of broadcast states lie.
@@ -36,6 +39,10 @@ impl Table {
         };
         let of = |value: Option<&[u8]>| value.map_or(0, |value| ENTRY_BYTES + map_key.len() + value.len());
         self.bytes = self.bytes + of(value) - of(before.as_deref());
+        // The same in every table, unlike the hashes of maps.
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let of = |value: Option<&[u8]>| value.map_or(0, |value| hasher.hash_one((map_key, value)));
+        self.digest = self.digest ^ of(value) ^ of(before.as_deref());
         before
     }
 
@@ -59,6 +66,12 @@ impl Table {
 }
 
 impl KeyedState {
+    /// What this worker's copies of broadcast states hold, by state, as far as it has looked at them: all workers hold the same at a cut.
+    pub(crate) fn table_digests(&self) -> impl Iterator<Item = (u32, u64)> {
+        let loaded = (0u32..).zip(&self.tables).filter(|(_, table)| table.is_loaded);
+        loaded.map(|(state, table)| (state, table.digest))
+    }
+
     /// Memory of broadcast states.
     pub(super) fn table_bytes(&self) -> usize {
         self.tables.iter().map(|table| table.bytes).sum()

@@ -113,8 +113,8 @@ impl Entries {
     /// Memory of it all, nearly.
     pub(super) fn memory_bytes(&self) -> usize {
         let nodes = if self.known.is_empty() { 0 } else { 1 + self.known.len() / NODE_ENTRIES };
-        let lists = self.changed.capacity() * size_of::<MapKey>()
-            + self.removed.capacity() * size_of::<(u32, MapKey)>();
+        let lists =
+            self.changed.capacity() * size_of::<MapKey>() + self.removed.capacity() * size_of::<(u32, MapKey)>();
         MAP_BYTES + nodes * NODE_BYTES + lists + self.bytes
     }
 

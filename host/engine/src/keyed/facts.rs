@@ -139,7 +139,8 @@ impl KeyedState {
             if has_ttl || is_tidy {
                 continue;
             }
-            let (Ok(found), Some(column)) = (self.read_facts(state, GroupFact::LivesSince), self.states.get(state as usize))
+            let (Ok(found), Some(column)) =
+                (self.read_facts(state, GroupFact::LivesSince), self.states.get(state as usize))
             else {
                 continue;
             };

@@ -44,9 +44,9 @@ impl KeyedState {
         first: u64,
         visit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), Fault> {
-        let place = self.list_place.filter(|place| {
-            (place.state, place.key_row) == (of.state, of.key_row) && place.index <= first
-        });
+        let place = self
+            .list_place
+            .filter(|place| (place.state, place.key_row) == (of.state, of.key_row) && place.index <= first);
         let (mut index, start) = place.map_or((0, [0; 8]), |place| (place.index, place.map_key));
         let mut end = None;
         let range = MapRange { start: if place.is_some() { &start } else { &[] }, ..MapRange::default() };
@@ -59,8 +59,7 @@ impl KeyedState {
             }
             goes_on
         })?;
-        self.list_place =
-            end.map(|map_key| ListPlace { state: of.state, key_row: of.key_row, index, map_key });
+        self.list_place = end.map(|map_key| ListPlace { state: of.state, key_row: of.key_row, index, map_key });
         Ok(())
     }
 }

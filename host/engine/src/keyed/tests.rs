@@ -6,6 +6,7 @@ mod broadcast;
 mod lists;
 mod maps;
 mod model;
+mod steps;
 mod store;
 mod times;
 

@@ -54,9 +54,9 @@ impl<'a> Lives<'a> {
 
     /// Whether a stored cell has expired.
     pub(super) fn has_expired(&self, stored: &[u8], user_key: &[u8]) -> bool {
-        self.0.as_ref().is_some_and(|timing| {
-            cell::read_value(stored).is_some_and(|value| !timing.is_live(&value, user_key))
-        })
+        self.0
+            .as_ref()
+            .is_some_and(|timing| cell::read_value(stored).is_some_and(|value| !timing.is_live(&value, user_key)))
     }
 }
 

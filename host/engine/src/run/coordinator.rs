@@ -5,7 +5,7 @@ use super::{Control, RunEnd, RunError};
 use crate::commit::{Committer, EpochEnd, EpochLost, cut};
 use crate::ports::{CheckpointDone, CheckpointError, CheckpointKind, Checkpoints};
 use crate::swap::sweep;
-use crate::worker::{Command, Part, Report, Shared, WorkerError};
+use crate::worker::{Command, Part, Report, Shared, WorkerError, check_copies};
 use millstream_model::commit::CommitRecord;
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
@@ -244,6 +244,7 @@ impl Coordinator {
             return Ok(None);
         }
         let lineup = Arc::clone(self.swaps.lineup());
+        check_copies(&lineup.plan, &parts)?;
         let sweeps: Vec<_> = parts.iter_mut().map(|part| std::mem::take(&mut part.sweeps)).collect();
         let mut older_versions = lineup.older_versions.clone();
         sweep::finish(&lineup.plan, &sweeps, &mut older_versions);

@@ -232,6 +232,11 @@ impl Task {
         self.timers.dirty_bytes() + self.call.as_ref().map_or(0, |call| call.state.dirty_bytes())
     }
 
+    /// What the broadcast states hold, by state; see [`KeyedState`].
+    pub fn table_digests(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.call.iter().flat_map(|call| call.state.table_digests())
+    }
+
     /// Drops the open and the frozen epoch, and the instance that ran in them.
     ///
     /// # Errors

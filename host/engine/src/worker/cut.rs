@@ -1,3 +1,4 @@
+use super::copies::TableCopy;
 use super::switch::Switch;
 use super::{Part, Report, Worker, WorkerError};
 use crate::swap::Tally;
@@ -96,6 +97,8 @@ impl Worker {
             ..Part::default()
         };
         for (at, (task, frozen)) in self.tasks.iter_mut().zip(&mut self.cut.frozen).enumerate() {
+            let copies = task.table_digests();
+            part.copies.extend(copies.map(|(state, digest)| TableCopy { operator: at, state, digest }));
             *frozen = task.freeze(&mut part.changes);
             if let Some(counters) = self.shared.board.operators.get(at) {
                 counters.state_bytes.store(task.state_bytes() as u64, Ordering::Relaxed);

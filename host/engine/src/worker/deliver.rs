@@ -80,12 +80,7 @@ impl Worker {
     }
 
     /// Hands records to every worker: by way of the first one, so that all of them see the records of all partitions in one order.
-    fn broadcast(
-        &mut self,
-        operator: OperatorIndex,
-        input: u32,
-        batch: &Arc<RecordBatch>,
-    ) -> Result<(), WorkerError> {
+    fn broadcast(&mut self, operator: OperatorIndex, input: u32, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
         self.touched = true;
         let plan = Arc::clone(&self.plan);
         let Some(node) = plan.operator(operator) else { return Ok(()) };

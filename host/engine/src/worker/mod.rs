@@ -1,6 +1,7 @@
 //! A worker: the thread that takes records from its sources through its operators to the sinks, and cuts its part of every epoch.
 
 mod commands;
+mod copies;
 mod cut;
 mod deliver;
 mod intake;
@@ -14,6 +15,7 @@ mod switch;
 mod timers;
 mod trial;
 
+pub use copies::{TableCopy, check_copies};
 pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
 pub use switch::{Reset, Switch};

@@ -3,13 +3,13 @@ use super::*;
 use crate::call::{Call, CallRules, OutputColumns};
 use crate::exchange::INBOX_BYTES_MAX;
 use crate::fakes::{FakeState, Life};
+use crate::keyed::StateColumn;
 use crate::ports::{
     CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, RecordSizes, SourceError, SystemClock,
 };
-use crate::keyed::StateColumn;
 use crate::task::TaskParts;
-use millstream_model::commit::PartitionPosition;
 use millstream_model::cell::CellSpace;
+use millstream_model::commit::PartitionPosition;
 use millstream_model::descriptor::{Descriptor, StateDescriptor};
 use millstream_model::ids::{Digest, OperatorIndex, PartitionIndex, SinkIndex};
 use millstream_model::key_group::key_group;

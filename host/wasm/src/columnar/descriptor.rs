@@ -66,7 +66,8 @@ impl InputOut {
 impl StateOut {
     fn checked(self) -> Result<StateDescriptor, String> {
         let name = &self.name;
-        let ttl = self.ttl.map(TtlOut::checked).transpose().map_err(|reason| format!("the state `{name}`: {reason}"))?;
+        let ttl =
+            self.ttl.map(TtlOut::checked).transpose().map_err(|reason| format!("the state `{name}`: {reason}"))?;
         if self.kind == StateKindOut::Broadcast && ttl.is_some() {
             return Err(format!("the state `{name}` is a broadcast state, which has no time to live"));
         }

@@ -66,14 +66,11 @@ fn state(linker: &mut Linker<Host>) -> Result<()> {
     state.func_wrap("values", |mut store: Store<'_>, (state,): (u32,)| {
         lend(&mut store, |call, column| call.values(state, column))
     })?;
-    state.func_wrap(
-        "entries",
-        |store: Store<'_>, (state, key_rows, map_keys): (u32, WasmList<u32>, ColumnOut)| {
-            lend_asked(store, |call, memory, values| {
-                call.entries(state, key_rows.as_le_slice(memory), map_keys.read(memory), values)
-            })
-        },
-    )?;
+    state.func_wrap("entries", |store: Store<'_>, (state, key_rows, map_keys): (u32, WasmList<u32>, ColumnOut)| {
+        lend_asked(store, |call, memory, values| {
+            call.entries(state, key_rows.as_le_slice(memory), map_keys.read(memory), values)
+        })
+    })?;
     state.func_wrap(
         "scan",
         |store: Store<'_>, (state, key_row, within, bytes_max): (u32, u32, MapRangeOut, u32)| {

@@ -341,7 +341,9 @@ fn held(directory: StateDir, copy: Option<tempfile::TempDir>) -> Outcome<Held> {
     let store = RocksStore::open_read_only(&directory.store()).map_err(Failure::failed)?;
     let fact = |name| store.meta(name).map_err(Failure::failed);
     if fact(Meta::Restoring)?.is_some() {
-        return Err(Failure::failed("a restore of the state was cut off: the next start of the pipeline makes it again"));
+        return Err(Failure::failed(
+            "a restore of the state was cut off: the next start of the pipeline makes it again",
+        ));
     }
     let applied = fact(Meta::Applied)?.map(|bytes| decode_commit(&bytes)).transpose().map_err(Failure::failed)?;
     let applied = applied.ok_or_else(|| Failure::failed("the pipeline has committed nothing yet"))?;

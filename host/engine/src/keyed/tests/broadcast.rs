@@ -71,7 +71,8 @@ fn what_may_be_done_where_is_kept_apart() {
     misuse(rig.call.put_values(COUNT, &[0], lend(&one)), "out of reach");
     misuse(rig.call.clear_state(COUNT, &[0]), "out of reach");
     let parents = [0];
-    let output = OutputColumns { port: 0, parents: &parents, keys: None, values: None, timestamps_ms: None, headers: None };
+    let output =
+        OutputColumns { port: 0, parents: &parents, keys: None, values: None, timestamps_ms: None, headers: None };
     misuse(rig.call.emit(output), "emits nothing");
     misuse(rig.call.put_broadcast(COUNT, lend(&one), lend(&one)), "not `broadcast`");
     rig.begin(&[b"a"]);

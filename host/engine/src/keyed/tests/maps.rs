@@ -177,6 +177,6 @@ fn what_breaks_the_contract_or_a_limit_is_told() {
     misuse(rig.call.touch(super::COUNT, &[0], Some(lend(&one))), "no map keys");
     let long = [7; 2_000];
     let long: BytesColumn = [Some(long.as_slice())].into_iter().collect();
-    let refused = rig.call.put_entries(TAGS, &[0], lend(&long), lend(&one));
-    assert!(matches!(&refused, Err(Fault::Refuse { row: 2, reason }) if reason.contains("limits.key")), "{refused:?}");
+    let refused = rig.call.put_entries(TAGS, &[1], lend(&long), lend(&one));
+    assert!(matches!(&refused, Err(Fault::Refuse { row: 1, reason }) if reason.contains("limits.key")), "{refused:?}");
 }

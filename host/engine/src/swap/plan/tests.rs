@@ -7,13 +7,8 @@ use millstream_model::limits::OperatorLimits;
 use millstream_model::plan::SourceNode;
 
 fn state(name: &str, version: u32, reads: &[u32], migrates: &[u32]) -> StateDescriptor {
-    StateDescriptor {
-        name: name.to_owned(),
-        kind: StateKind::Value,
-        version,
-        reads_versions: reads.to_vec(),
-        migrates_versions: migrates.to_vec(),
-    }
+    let (reads_versions, migrates_versions) = (reads.to_vec(), migrates.to_vec());
+    StateDescriptor { version, reads_versions, migrates_versions, ..StateDescriptor::new(name, StateKind::Value) }
 }
 
 fn with_states(states: Vec<StateDescriptor>) -> Descriptor {

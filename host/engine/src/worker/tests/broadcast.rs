@@ -123,3 +123,37 @@ fn one_worker_needs_no_exchange() {
     assert_eq!(epoch.parts[0].changes.len(), 49);
     crew.stop();
 }
+
+#[test]
+fn copies_are_the_same_at_a_cut_and_it_is_noticed_if_they_are_not() {
+    let (plan, seen) = (broadcast_plan(3), Seen::default());
+    let crew = start_broadcast(&plan, 30, &seen);
+    crew.wait_for_end();
+    let mut parts = crew.cut(true).parts;
+    crew.stop();
+    assert!(parts.iter().all(|part| part.copies.len() == 1 && part.copies[0].digest != 0));
+    assert_eq!(check_copies(&plan, &parts), Ok(()));
+    // Whoever has not looked at the state has nothing to say.
+    parts[1].copies.clear();
+    assert_eq!(check_copies(&plan, &parts), Ok(()));
+
+    // An operator that takes a number on some workers and not on others.
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let factory = FakeOperator::new(descriptor(), move |call| {
+        let key: BytesColumn = [Some(&b"n"[..])].into_iter().collect();
+        if call.is_broadcast() && first.swap(false, Ordering::Relaxed) {
+            call.put_broadcast(0, lend(&key), lend(&key)).unwrap();
+        } else if call.is_broadcast() {
+            let empty = BytesColumn::default();
+            call.put_broadcast(0, lend(&empty), lend(&empty)).unwrap();
+        }
+        Ok(())
+    });
+    let factory: Arc<dyn OperatorFactory> = Arc::new(factory);
+    let crew = start_with(&plan, (30, 10), INBOX_BYTES_MAX, &factory);
+    crew.wait_for_end();
+    let parts = crew.cut(true).parts;
+    crew.stop();
+    let error = check_copies(&plan, &parts).unwrap_err().to_string();
+    assert!(error.contains("`rules`") && error.contains("on every worker"), "{error}");
+}
