@@ -337,7 +337,8 @@ fn sinks(resolved: &Resolved) -> Outcome<Vec<SinkPort>> {
         made.push(match &sink.kind {
             SinkKind::Topic { .. } => SinkPort::Log,
             SinkKind::File { path, format } => {
-                let settings = FileSinkSettings { sink_id: sink.id.clone(), path: path.clone(), format: *format };
+                let (pipeline, sink_id) = (resolved.id.clone(), sink.id.clone());
+                let settings = FileSinkSettings { pipeline, sink_id, path: path.clone(), format: *format };
                 SinkPort::Local(Box::new(FileSink::open(settings).map_err(Failure::config)?))
             }
             SinkKind::Stdout { format } => SinkPort::Local(Box::new(StdoutSink::new(&sink.id, *format))),

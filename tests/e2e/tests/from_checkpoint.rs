@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -206,9 +207,20 @@ fn lines(count: u32) -> String {
     keys(count).map(|key| format!("{{\"key\":\"{key}\"}}\n")).collect()
 }
 
+/// As a writer of a followed file does it.
+fn append(workplace: &Workplace, text: &str) -> Result<()> {
+    let mut file = std::fs::File::options().append(true).open(workplace.path().join("in.jsonl"))?;
+    Ok(file.write_all(text.as_bytes())?)
+}
+
+/// Lines without their timestamps: these are of the file as it was when it was opened.
+fn written_to(workplace: &Workplace, file: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(workplace.path().join(file)).unwrap_or_default();
+    text.lines().map(|line| line.split(",\"timestamp\"").next().unwrap_or_default().to_owned()).collect()
+}
+
 fn written(workplace: &Workplace) -> Vec<String> {
-    let text = std::fs::read_to_string(workplace.path().join("out.jsonl")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
+    written_to(workplace, "out.jsonl")
 }
 
 #[test]
@@ -218,7 +230,7 @@ fn without_kafka_the_same_id_goes_on_from_the_checkpoint_and_its_files_do_too() 
     eventually("the first counts", LONG, || Ok((written(&workplace).len() == 100).then_some(())))?;
     let checkpoint = savepoint(&workplace)?;
     assert!(checkpoint.contains("/checkpoints/files/"), "{checkpoint}");
-    workplace.write("in.jsonl", lines(200))?;
+    append(&workplace, &lines(100))?;
     eventually("more counts", LONG, || Ok((written(&workplace).len() == 200).then_some(())))?;
     run.terminate()?;
     run.wait(LONG)?.expect_code(0)?;
@@ -226,7 +238,7 @@ fn without_kafka_the_same_id_goes_on_from_the_checkpoint_and_its_files_do_too() 
     std::fs::remove_dir_all(workplace.path().join("state"))?;
     // What was written behind the checkpoint is cut off and made again, not repeated.
     let run = workplace.start(&from(&checkpoint))?;
-    workplace.write("in.jsonl", lines(250))?;
+    append(&workplace, &lines(50))?;
     eventually("the rest", LONG, || Ok((written(&workplace).len() >= 250).then_some(())))?;
     run.terminate()?;
     run.wait(LONG)?.expect_code(0)?;
@@ -255,12 +267,12 @@ fn without_kafka_a_new_id_needs_files_of_its_own() -> Result<()> {
     // With a file of its own it begins where the checkpoint is.
     let yaml = std::fs::read_to_string(workplace.path().join("pipeline.yaml"))?;
     workplace.write("pipeline.yaml", yaml.replace("./out.jsonl", "./younger.jsonl"))?;
-    workplace.write("in.jsonl", lines(150))?;
+    append(&workplace, &lines(50))?;
     let run = workplace.start(&options)?;
-    let younger = || std::fs::read_to_string(workplace.path().join("younger.jsonl")).unwrap_or_default();
-    eventually("the counts of the younger", LONG, || Ok((younger().lines().count() == 50).then_some(())))?;
+    let younger = || written_to(&workplace, "younger.jsonl");
+    eventually("the counts of the younger", LONG, || Ok((younger().len() == 50).then_some(())))?;
     run.terminate()?;
     run.wait(LONG)?.expect_code(0)?;
-    assert!(younger().lines().all(|line| line.contains("\"value\":\"3\"")), "{}", younger());
+    assert!(younger().iter().all(|line| line.contains("\"value\":\"3\"")), "{:?}", younger());
     Ok(())
 }

@@ -288,6 +288,11 @@ impl Committer {
         let meta = seeded.get(..if record.previous.is_none() { 2 } else { 1 }).unwrap_or_default();
         self.ports.state.write(&changes, meta, is_only_copy)?;
         fail::fail_point!("after_apply");
+        for sink in &mut self.ports.sinks {
+            if let SinkPort::Local(local) = sink {
+                local.committed();
+            }
+        }
         let connections_lost = self.ports.log.as_ref().map_or(0, |log| log.connections_lost());
         let needs_init = connections_lost != self.open.connections_lost && !Bug::KeepProducer.is_planted();
         self.open = Transaction { needs_init, ..Transaction::new(self.ports.sinks.len()) };
