@@ -65,7 +65,8 @@ impl CheckpointStore {
 
     fn existing(directory: &Path) -> Result<Self, Error> {
         // Whole, so that a location can be used wherever somebody stands.
-        let full = std::fs::canonicalize(directory).map_err(|cause| Error::disk("look at directory", directory, &cause))?;
+        let full =
+            std::fs::canonicalize(directory).map_err(|cause| Error::disk("look at directory", directory, &cause))?;
         let root = full.display().to_string();
         let objects = LocalFileSystem::new_with_prefix(&full).map_err(|cause| Error::Objects {
             location: root.clone(),
