@@ -13,6 +13,8 @@ export CARGO_TARGET_DIR
 cargo build --quiet --locked --release --target wasm32-wasip2 --workspace
 # The same operator as what other toolchains hand over: core modules, without and with WASI preview 1.
 cargo build --quiet --locked --release --target wasm32-unknown-unknown -p identity
+# A world of its own, which only the benchmark of the boundary knows.
+cargo build --quiet --locked --release --target wasm32-unknown-unknown -p returning
 cargo build --quiet --locked --release --target wasm32-wasip1 -p identity
 
 mkdir -p dist
@@ -23,3 +25,4 @@ for manifest in */Cargo.toml; do
 done
 cp "$CARGO_TARGET_DIR/wasm32-unknown-unknown/release/identity.wasm" dist/core-module.wasm
 cp "$CARGO_TARGET_DIR/wasm32-wasip1/release/identity.wasm" dist/preview1.wasm
+cp "$CARGO_TARGET_DIR/wasm32-unknown-unknown/release/returning.wasm" dist/returning.wasm

@@ -12,6 +12,9 @@
 # MILLSTREAM_CACHE  jars                                        (default: $HOME/.cache/millstream)
 # KAFKA_PORT        port of the broker                          (default: a free one, kept for DIR)
 # KAFKA_PROXIED     more listeners, "PORT=ADVERTISED ...": clients that come to PORT are sent to ADVERTISED
+# KAFKA_SECURED     port of a listener with TLS and SASL/PLAIN; its certificate is DIR/ca.pem. Who comes that way may do
+#                   what ACLs allow, everybody else anything  (default: none)
+# KAFKA_USERS       "NAME:PASSWORD ..." for that listener
 # KAFKA_HEAP        -Xms and -Xmx                               (default: 512m)
 # KAFKA_PROPERTIES  more lines for server.properties
 set -euo pipefail
@@ -60,6 +63,25 @@ while True:
 PY
 }
 
+# The properties of a listener with TLS and SASL/PLAIN, and what they name.
+secured() {
+  local dir=$1 entry users=
+  [ -n "${KAFKA_SECURED:-}" ] || return 0
+  keytool -genkeypair -alias broker -keyalg EC -groupname secp256r1 -dname CN=localhost -ext SAN=ip:127.0.0.1,dns:localhost \
+    -keystore "$dir/tls.p12" -storetype PKCS12 -storepass certificate >&2
+  keytool -exportcert -rfc -alias broker -keystore "$dir/tls.p12" -storepass certificate -file "$dir/ca.pem" >&2
+  for entry in ${KAFKA_USERS:-}; do users+=" user_${entry%%:*}=\"${entry#*:}\""; done
+  cat <<P
+listener.name.secured.ssl.keystore.location=$dir/tls.p12
+listener.name.secured.ssl.keystore.type=PKCS12
+listener.name.secured.ssl.keystore.password=certificate
+listener.name.secured.sasl.enabled.mechanisms=PLAIN
+listener.name.secured.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required$users;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+P
+}
+
 configure() {
   local dir=$1 port ctl listeners advertised map entry n=0
   port=${KAFKA_PORT:-$(free_port)}
@@ -73,6 +95,11 @@ configure() {
     advertised+=,PROXIED$n://127.0.0.1:${entry##*=}
     map+=,PROXIED$n:PLAINTEXT
   done
+  if [ -n "${KAFKA_SECURED:-}" ]; then
+    listeners+=,SECURED://127.0.0.1:$KAFKA_SECURED
+    advertised+=,SECURED://127.0.0.1:$KAFKA_SECURED
+    map+=,SECURED:SASL_SSL
+  fi
   cat >"$dir/server.properties.new" <<P
 process.roles=broker,controller
 node.id=1
@@ -99,6 +126,7 @@ group.initial.rebalance.delay.ms=0
 log.retention.hours=-1
 log.segment.delete.delay.ms=1000
 log.cleaner.dedupe.buffer.size=33554432
+$(secured "$dir")
 ${KAFKA_PROPERTIES:-}
 P
   mv "$dir/server.properties.new" "$dir/server.properties"
@@ -144,7 +172,7 @@ start() {
   ${bound[@]+"${bound[@]}"} "$here/kafka.sh" run "$dir" >"$dir/broker.log" 2>&1 </dev/null &
   pid=$!
   echo "$pid" >"$dir/pid"
-  for _ in $(seq 1 900); do
+  for _ in $(seq 1 2400); do
     grep -q "$ready" "$dir/broker.log" && { address "$dir"; return; }
     kill -0 "$pid" 2>/dev/null || break
     sleep 0.1
@@ -201,5 +229,5 @@ case ${1:-} in
   stop) stop "${2:?a directory}" ;;
   with) shift; [ $# -gt 0 ] || fail "with what command?"; with "$@" ;;
   classpath) echo "$client:$lib/*" ;;
-  *) sed -n '2,18p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  *) sed -n '2,19p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

@@ -13,7 +13,7 @@ macro_rules! export_operators {
 
             impl $crate::__guest::Guest for Component {
                 fn catalog() -> ::std::vec::Vec<$crate::__guest::Entry> {
-                    ::std::vec![$($crate::__guest::entry($name, ::core::env!("CARGO_PKG_VERSION"))),+]
+                    ::std::vec![$($crate::__guest::entry::<$operator>($name, ::core::env!("CARGO_PKG_VERSION"))),+]
                 }
 
                 fn open(

@@ -143,8 +143,9 @@ static ROW: AtomicU32 = AtomicU32::new(NO_ROW);
 const NO_ROW: u32 = u32::MAX;
 
 /// A catalog entry, for the export macro.
-pub fn entry(name: &str, version: &str) -> CatalogEntry {
-    CatalogEntry { name: name.into(), version: version.into(), config_schema: None, properties: Vec::new() }
+pub fn entry<O: Operator>(name: &str, version: &str) -> CatalogEntry {
+    let config_schema = O::config_schema();
+    CatalogEntry { name: name.into(), version: version.into(), config_schema, properties: Vec::new() }
 }
 
 /// Makes this instance the operator `O`, for the export macro.

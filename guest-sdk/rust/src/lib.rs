@@ -14,6 +14,8 @@ mod metrics;
 mod output;
 mod record;
 mod run;
+#[cfg(feature = "schema")]
+mod schema;
 mod setup;
 mod text;
 mod value;
@@ -28,6 +30,8 @@ pub use metrics::{Counter, Gauge, Histogram};
 pub use output::{Field, Header, Outgoing};
 pub use record::Record;
 pub use run::Operator;
+#[cfg(feature = "schema")]
+pub use schema::schema;
 pub use setup::Setup;
 pub use value::Value;
 

@@ -18,6 +18,12 @@ pub trait Operator: Sized + 'static {
     /// The configuration is at fault; the text is shown to the author of the pipeline file.
     fn open(setup: &mut Setup) -> Result<Self>;
 
+    /// JSON Schema of the configuration, as text. The host holds a configuration against it before `open`, names the setting at fault with its line, and
+    /// editors know it. `millstream_sdk::schema::<Config>()` (feature `schema`) makes one of a type; without one only `open` judges.
+    fn config_schema() -> Option<String> {
+        None
+    }
+
     /// Processes one record.
     ///
     /// # Errors

@@ -104,8 +104,8 @@ pub(crate) struct Run {
     /// A module to run the records through; may be given several times.
     #[arg(long = "operator")]
     pub(crate) operators: Vec<String>,
-    /// The operators from here on are keyed.
-    #[arg(long, value_parser = ["key"])]
+    /// What the last operator is keyed by.
+    #[arg(long, value_parser = ["key"], requires = "operators")]
     pub(crate) key_by: Option<String>,
     /// What to write: kafka://BROKERS/TOPIC, file://PATH or stdout:
     #[arg(long, requires = "from")]
@@ -122,6 +122,9 @@ pub(crate) struct Run {
     /// Serve Prometheus metrics on this address, like 127.0.0.1:9464.
     #[arg(long, env = "MILLSTREAM_METRICS")]
     pub(crate) metrics: Option<std::net::SocketAddr>,
+    /// A name under which they may be asked for from other machines; needed for an address that is not loopback.
+    #[arg(long, env = "MILLSTREAM_METRICS_HOST", value_delimiter = ',')]
+    pub(crate) metrics_host: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! Where the crates are put together: everything a run is made of, from a resolved pipeline.
 
-use crate::config::{PipelineFile, Resolved, SinkKind, SourceKind};
+use crate::config::{OperatorSpec, PipelineFile, Problem, Resolved, SinkKind, SourceKind};
 use crate::error::{Failure, Outcome};
 use crate::graph::{self, Described};
 use crate::store::ModuleStore;
@@ -8,16 +8,20 @@ use millstream_connect::{
     FileSet, FileSink, FileSinkSettings, FileSource, NexmarkSource, Share, StdinSettings, StdinSource, StdoutSink,
 };
 use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
-use millstream_engine::ports::{Clock, OperatorFactory, Source, StateBackend, SystemClock, TransactionLog};
+use millstream_engine::ports::{
+    Clock, CommitsReader, OperatorFactory, RecordSizes, RecordSizesReader, Source, StateBackend, SystemClock,
+    TransactionLog,
+};
 use millstream_engine::run::RunPorts;
-use millstream_kafka::{KafkaCluster, KafkaLog, KafkaSource, LogSettings, SourceSettings};
+use millstream_kafka::{KafkaCluster, KafkaCommitsReader, KafkaLog, KafkaSource, LogSettings, SourceSettings};
 use millstream_model::commit::TopicIdentity;
 use millstream_model::ids::{Lineage, PartitionIndex};
 use millstream_model::plan::Plan;
-use millstream_state::{CheckpointSettings, CheckpointStore, RocksCheckpoints, RocksStore, StateDir};
-use millstream_wasm::{Engine, EngineSettings, ModuleSource, OperatorConfig};
+use millstream_state::{CheckpointSettings, CheckpointStore, RocksCheckpoints, RocksStore, StateDir, checkpoints_path};
+use millstream_wasm::{Engine, EngineSettings, LoadError, Module, ModuleSource, OperatorConfig, World};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::btree_map::Entry;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Memory that jobs outside the caches may take of the budget for state: RocksDB's half.
@@ -31,28 +35,31 @@ pub(crate) struct Loaded {
 
 /// The runtime, with compiled modules kept in the user's cache.
 pub(crate) fn wasm_engine() -> Outcome<Engine> {
+    wasm_engine_with(EngineSettings::default().stack_bytes_max)
+}
+
+fn wasm_engine_with(stack_bytes_max: u64) -> Outcome<Engine> {
     let cache_dir = crate::paths::cache_dir().map(|cache| cache.join("modules"));
-    Engine::new(EngineSettings { cache_dir, ..EngineSettings::default() }).map_err(Failure::config)
+    let settings = EngineSettings { cache_dir, stack_bytes_max, ..EngineSettings::default() };
+    Engine::new(settings).map_err(Failure::config)
 }
 
 /// Loads the modules of a pipeline, opens its operators and plans it.
 pub(crate) fn load(file: &PipelineFile, resolved: &Resolved) -> Outcome<Loaded> {
-    let engine = wasm_engine()?;
+    // One runtime for all operators, or, where `limits.stack` differs, one for each stack.
+    let mut engines = BTreeMap::new();
     let problem = |problem| Failure::config(file.show(&problem));
     let order = graph::topological(&resolved.operators).map_err(problem)?;
     let store = ModuleStore::of_user();
     let (mut operators, mut described) = (Vec::new(), Vec::new());
     for spec in order.iter().filter_map(|at| resolved.operators.get(*at)) {
         let path = store.find(&spec.module, &file.folder())?;
-        let module = ModuleSource::file(&path).and_then(|source| engine.load(&source)).map_err(Failure::config)?;
-        let config = OperatorConfig {
-            id: spec.id.clone(),
-            name: spec.name.clone(),
-            config: spec.config.clone(),
-            limits: spec.limits.clone(),
-            ..OperatorConfig::default()
+        let engine = match engines.entry(spec.limits.stack_bytes_max) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(wasm_engine_with(spec.limits.stack_bytes_max)?),
         };
-        let factory = engine.operator(&module, config).map_err(Failure::config)?;
+        let module = ModuleSource::file(&path).and_then(|source| engine.load(&source)).map_err(Failure::config)?;
+        let factory = open(engine, &module, &resolved.id, spec).map_err(problem)?;
         described.push(Described {
             digest: factory.digest(),
             name: spec.name.clone().unwrap_or_else(|| spec.id.clone()),
@@ -64,12 +71,47 @@ pub(crate) fn load(file: &PipelineFile, resolved: &Resolved) -> Outcome<Loaded> 
     Ok(Loaded { plan, operators })
 }
 
+/// Opens an operator. What it refuses is shown where it is in the pipeline file.
+fn open(engine: &Engine, module: &Module, id: &str, spec: &OperatorSpec) -> Result<Arc<dyn OperatorFactory>, Problem> {
+    if spec.declared.is_some() && module.world() == World::StreamOperator {
+        let text = format!(
+            "operator `{}` says itself what inputs, outputs and states it has: `declare` is for modules of the simple world",
+            spec.id
+        );
+        return Err(Problem::new(&spec.place().field("declare"), text));
+    }
+    let config = OperatorConfig {
+        pipeline: id.to_owned(),
+        id: spec.id.clone(),
+        name: spec.name.clone(),
+        config: spec.config.clone(),
+        limits: spec.limits.clone(),
+        declared: spec.declared.clone().unwrap_or_default(),
+    };
+    engine.operator(module, config).map_err(|error| {
+        let place = match &error {
+            LoadError::Config { setting, .. } => {
+                setting.iter().fold(spec.place().field("config"), |place, field| match field.parse() {
+                    Ok(position) => place.item(position),
+                    Err(_) => place.field(field),
+                })
+            }
+            LoadError::Open { .. } => spec.place().field("config"),
+            LoadError::Choice { .. } => spec.place().field("operator"),
+            _ => spec.place(),
+        };
+        Problem::new(&place, error.to_string())
+    })
+}
+
 /// What of the outside is shared by all parts of a run.
 pub(crate) struct Outside {
     pub(crate) cluster: Option<KafkaCluster>,
     pub(crate) directory: StateDir,
     pub(crate) store: Arc<RocksStore>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether the store was filled from a checkpoint that another history may begin with.
+    pub(crate) begins_from_checkpoint: bool,
 }
 
 /// How a run differs from the usual one.
@@ -84,23 +126,28 @@ pub(crate) struct RunOptions {
 pub(crate) enum Missing {
     /// It is made.
     Create,
-    /// It stays missing: the verb changes nothing.
+    /// It stays missing, and whatever else is in the way is told: the verb changes nothing.
+    Report,
+    /// It stays missing: the verb changes nothing, and runs no pipeline.
     Leave,
 }
 
-/// Connects to the cluster, if the pipeline has one, and checks that its topics are there.
+/// Connects to the cluster, if the pipeline has one, and checks that it and the topics can be used.
 pub(crate) fn connect(resolved: &Resolved, missing: Missing) -> Outcome<Option<KafkaCluster>> {
     let is_used = resolved.topics().next().is_some()
         || resolved.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Topic { .. }));
     let Some(properties) = resolved.kafka.as_ref().filter(|_| is_used) else { return Ok(None) };
     let cluster = KafkaCluster::connect(properties).map_err(Failure::config)?;
+    if missing != Missing::Leave {
+        crate::preflight::check(&cluster, resolved)?;
+    }
     for (_, topic) in resolved.topics() {
         cluster.topic(topic).map_err(Failure::config)?;
     }
     for sink in &resolved.sinks {
         if let SinkKind::Topic { topic, create } = &sink.kind {
             if let Some(partitions) = create {
-                if missing == Missing::Leave {
+                if missing != Missing::Create {
                     continue;
                 }
                 cluster.create_topic(topic, *partitions).map_err(Failure::config)?;
@@ -117,13 +164,17 @@ pub(crate) fn open_state(resolved: &Resolved, cluster: Option<KafkaCluster>, opt
     if let Some(cluster) = &cluster {
         directory.check_cluster(&cluster.id().map_err(Failure::config)?).map_err(Failure::config)?;
     }
+    let mut begins_from_checkpoint = false;
     if let Some(location) = &options.from_checkpoint {
         let (place, name) = CheckpointStore::locate(location).map_err(Failure::config)?;
-        place.restore(&name, &directory).map_err(Failure::config)?;
+        let checkpoint = place.restore(&name, &directory).map_err(Failure::config)?;
+        // Without a log nobody knows of anything behind the checkpoint: its own pipeline just goes on from there.
+        begins_from_checkpoint = cluster.is_some() || checkpoint.pipeline != resolved.id;
     }
     let memory_bytes = resolved.state_memory_bytes / ROCKSDB_SHARE;
     let store = RocksStore::open(&directory.store(), memory_bytes).map_err(Failure::failed)?;
-    Ok(Outside { cluster, directory, store: Arc::new(store), clock: Arc::new(SystemClock::default()) })
+    let clock = Arc::new(SystemClock::default());
+    Ok(Outside { cluster, directory, store: Arc::new(store), clock, begins_from_checkpoint })
 }
 
 /// Everything `run` takes.
@@ -144,14 +195,24 @@ pub(crate) fn compose(
         Some(properties) if outside.cluster.is_some() => crate::history::changelog_number(properties, &resolved.id)?,
         _ => 0,
     };
-    if let Some(cluster) = &outside.cluster {
-        cluster.ensure_internal_topics(&resolved.id, changelog).map_err(Failure::config)?;
+    let mut settings = CommitterSettings {
+        transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
+        from_checkpoint: outside.begins_from_checkpoint,
+        ..CommitterSettings::default()
+    };
+    let mut log = log(resolved, outside, changelog);
+    let mut commits: Option<Box<dyn CommitsReader>> = None;
+    let mut sizes: Arc<dyn RecordSizesReader> = Arc::new(RecordSizes::any(resolved.sinks.len()));
+    if let (Some(cluster), Some(properties)) = (&outside.cluster, &resolved.kafka) {
+        let removals_kept_ms = cluster.ensure_internal_topics(&resolved.id, changelog).map_err(Failure::config)?;
+        settings.base_age_ms_max = removals_kept_ms / 2;
+        let topics = Arc::new(cluster.sizes(&resolved.id, changelog, sink_topics(resolved)).map_err(Failure::config)?);
+        log = log.map(|log| log.with_sizes(Arc::clone(&topics)));
+        sizes = topics;
+        commits = Some(Box::new(KafkaCommitsReader::new(properties, &resolved.id).map_err(Failure::config)?));
     }
     let identity = identity(resolved, loaded, outside, changelog)?;
-    let place = match &resolved.checkpoint.dir {
-        Some(dir) => dir.clone(),
-        None => outside.directory.checkpoints(),
-    };
+    let place = checkpoints_place(resolved);
     let checkpoints = CheckpointSettings {
         pipeline: resolved.id.clone(),
         staging: outside.directory.staging(),
@@ -164,19 +225,15 @@ pub(crate) fn compose(
             .map(|worker| sources(resolved, outside, worker, options))
             .collect::<Outcome<_>>()?,
         commit: CommitPorts {
-            log: log(resolved, outside, changelog),
+            log: log.map(|log| Box::new(log) as Box<dyn TransactionLog>),
             state: Arc::clone(&outside.store) as Arc<dyn StateBackend>,
             sinks: sinks(resolved)?,
             clock: Arc::clone(&outside.clock),
         },
         checkpoints: Box::new(RocksCheckpoints::new(Arc::clone(&outside.store), place, checkpoints)),
         clock: Arc::clone(&outside.clock),
-        sink_record_bytes_max: record_bytes_max(resolved, outside)?,
-    };
-    let settings = CommitterSettings {
-        transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
-        from_checkpoint: options.from_checkpoint.is_some(),
-        ..CommitterSettings::default()
+        sizes,
+        commits,
     };
     Ok(Composed { ports, identity, settings })
 }
@@ -205,6 +262,7 @@ fn identity(resolved: &Resolved, loaded: &Loaded, outside: &Outside, changelog: 
         topics,
         changelog,
         digests: loaded.plan.operators.iter().map(|node| (node.id.clone(), node.digest)).collect(),
+        planned_after: None,
         operators: states(&loaded.plan),
         sink_ids: resolved.sinks.iter().map(|sink| sink.id.clone()).collect(),
         sink_ends,
@@ -279,7 +337,8 @@ fn sinks(resolved: &Resolved) -> Outcome<Vec<SinkPort>> {
         made.push(match &sink.kind {
             SinkKind::Topic { .. } => SinkPort::Log,
             SinkKind::File { path, format } => {
-                let settings = FileSinkSettings { sink_id: sink.id.clone(), path: path.clone(), format: *format };
+                let (pipeline, sink_id) = (resolved.id.clone(), sink.id.clone());
+                let settings = FileSinkSettings { pipeline, sink_id, path: path.clone(), format: *format };
                 SinkPort::Local(Box::new(FileSink::open(settings).map_err(Failure::config)?))
             }
             SinkKind::Stdout { format } => SinkPort::Local(Box::new(StdoutSink::new(&sink.id, *format))),
@@ -288,30 +347,35 @@ fn sinks(resolved: &Resolved) -> Outcome<Vec<SinkPort>> {
     Ok(made)
 }
 
-fn log(resolved: &Resolved, outside: &Outside, changelog: u32) -> Option<Box<dyn TransactionLog>> {
+fn log(resolved: &Resolved, outside: &Outside, changelog: u32) -> Option<KafkaLog> {
     let properties = resolved.kafka.as_ref().filter(|_| outside.cluster.is_some())?;
+    let settings = LogSettings {
+        id: resolved.id.clone(),
+        changelog,
+        sinks: sink_topics(resolved),
+        transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
+    };
+    Some(KafkaLog::new(properties, settings))
+}
+
+/// The topic of each sink of the plan; `None` for sinks elsewhere.
+fn sink_topics(resolved: &Resolved) -> Vec<Option<String>> {
     let topic = |kind: &SinkKind| match kind {
         SinkKind::Topic { topic, .. } => Some(topic.clone()),
         _ => None,
     };
-    let settings = LogSettings {
-        id: resolved.id.clone(),
-        changelog,
-        sinks: resolved.sinks.iter().map(|sink| topic(&sink.kind)).collect(),
-        transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
-    };
-    Some(Box::new(KafkaLog::new(properties, settings)))
-}
-
-fn record_bytes_max(resolved: &Resolved, outside: &Outside) -> Outcome<Vec<usize>> {
-    let of = |kind: &SinkKind| match (kind, &outside.cluster) {
-        (SinkKind::Topic { topic, .. }, Some(cluster)) => cluster.record_bytes_max(topic).map_err(Failure::config),
-        _ => Ok(usize::MAX),
-    };
-    resolved.sinks.iter().map(|sink| of(&sink.kind)).collect()
+    resolved.sinks.iter().map(|sink| topic(&sink.kind)).collect()
 }
 
 /// The directory of a pipeline, for verbs that only look.
 pub(crate) fn directory(resolved: &Resolved) -> &Path {
     &resolved.state_dir
+}
+
+/// Where a pipeline's checkpoints lie: in a directory that others may use as well, below its id.
+pub(crate) fn checkpoints_place(resolved: &Resolved) -> PathBuf {
+    match &resolved.checkpoint.dir {
+        Some(dir) => dir.join(&resolved.id),
+        None => checkpoints_path(&resolved.state_dir),
+    }
 }

@@ -46,7 +46,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let code = match &error {
             RunError::Commit(Stop::Fenced { .. }) => exit::FENCED,
-            RunError::Commit(Stop::Config(_)) | RunError::Open(_) => exit::CONFIG,
+            RunError::Commit(Stop::Config(_)) | RunError::Open(_) | RunError::Sizes(_) => exit::CONFIG,
             _ => exit::FAILED,
         };
         Self { code, text: error.to_string() }

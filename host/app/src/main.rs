@@ -5,11 +5,13 @@ mod compose;
 mod config;
 mod control_socket;
 mod error;
+mod faults;
 mod graph;
 mod history;
 mod in_memory;
 mod metrics;
 mod paths;
+mod preflight;
 mod progress;
 mod signals;
 mod store;
@@ -27,8 +29,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.log, matches!(cli.verb, Verb::Run(_)));
-    let _crash_points = crash_points();
-    match dispatch(cli.verb) {
+    match faults::arm().and_then(|_armed| dispatch(cli.verb)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             anstream::eprintln!("error: {}", failure.text);
@@ -67,14 +68,4 @@ fn start_log(format: Option<LogFormat>, is_run: bool) {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.with_ansi(is_watched).with_target(false).init(),
     }
-}
-
-/// Tests name points at which the process dies as if it were killed; see docs/decisions. Nothing of it is there without the variable.
-fn crash_points() -> Option<fail::FailScenario<'static>> {
-    std::env::var_os("FAILPOINTS")?;
-    std::panic::set_hook(Box::new(|panic| {
-        anstream::eprintln!("{panic}");
-        std::process::abort();
-    }));
-    Some(fail::FailScenario::setup())
 }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+#[expect(clippy::disallowed_methods, reason = "one of the places of the user")]
 fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").map(PathBuf::from)
 }
 
+#[expect(clippy::disallowed_methods, reason = "one of the places of the user")]
 fn directory(variable: &str, below_home: &str) -> Option<PathBuf> {
     let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     given.or_else(|| home().map(|home| home.join(below_home))).map(|path| path.join("millstream"))

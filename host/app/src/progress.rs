@@ -1,6 +1,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
+use millstream_engine::call::OwnMetric;
 use millstream_engine::run::Control;
-use millstream_engine::run::board::{CommitStatus, OwnMetric};
+use millstream_engine::run::board::CommitStatus;
 use millstream_model::plan::Plan;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How a pipeline is doing, at one moment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Snapshot {
     pub(crate) id: String,
     #[serde(flatten)]
@@ -28,7 +29,7 @@ pub(crate) struct SourceStatus {
     pub(crate) lag: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct OperatorStatus {
     pub(crate) records_in: u64,
     pub(crate) records_out: u64,
@@ -70,7 +71,7 @@ impl Snapshot {
                 calls_failed: counters.calls_failed.get(),
                 busy_ms: counters.busy_ns.get() / 1_000_000,
                 state_bytes: counters.state_bytes.load(Ordering::Relaxed),
-                metrics: counters.own(),
+                metrics: counters.own.values(),
             };
             (node.id.clone(), status)
         });
@@ -111,6 +112,7 @@ impl ProgressLine {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a picture for a person")]
 fn draw(plan: &Plan, control: &Control, is_done: &AtomicBool) {
     const EVERY_MS: u64 = 500;
     let bar = ProgressBar::new_spinner();

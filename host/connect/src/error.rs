@@ -31,7 +31,7 @@ pub enum Error {
         pattern: String,
     },
     /// Something that is neither file nor directory.
-    #[error("`{}` is not a regular file: read a pipe by `stdin`, and name files in `path`", path.display())]
+    #[error("`{}` is not a regular file: read a pipe by `stdin`, and name files in `file`", path.display())]
     NotAFile {
         /// What it is called.
         path: PathBuf,
@@ -115,7 +115,7 @@ pub enum Error {
         offset: i64,
     },
     /// The sink's file has content that no commit of the pipeline knows.
-    #[error("`{}` has {length} bytes and no commit of this pipeline names it: it may be somebody else's; move it away, or name another file in `path`", path.display())]
+    #[error("`{}` has {length} bytes and no commit of this pipeline names it: it may be somebody else's; move it away, or name another file in `file`", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -133,7 +133,7 @@ pub enum Error {
         committed: u64,
     },
     /// Another process or sink writes the file.
-    #[error("`{}` is being written by another process or sink: a file has one writer; stop the other one, or name another file in `path`", path.display())]
+    #[error("`{}` is being written by another process or sink: a file has one writer; stop the other one, or name another file in `file`", path.display())]
     Locked {
         /// The file.
         path: PathBuf,

@@ -4,7 +4,7 @@
 //! million a second; their cost is told apart. Keys are uniformly random, 10 bytes each, and all in memory: the worst case for a cache that
 //! holds everything. `cargo bench -p millstream-engine --bench keyed [-- FILTER]`; a table of ratios comes last.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use foldhash::fast::FixedState;

@@ -3,6 +3,7 @@
 //!
 //! Environment: `BOOTSTRAP`, `IN`, `OUT`, `GROUP` (the pipeline's id), `COMMIT_MS` (500), `COUNT`, `ROWS` (of a batch, 4096), `PROPERTIES` (of
 //! librdkafka: `name=value,...`).
+#![expect(clippy::disallowed_methods, reason = "an example that is configured by its environment and measures")]
 
 use millstream_engine::ports::{CommitsKey, LogErrorKind, Source, TransactionLog};
 use millstream_kafka::{

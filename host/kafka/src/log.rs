@@ -3,12 +3,15 @@ use crate::outbox::{Outbox, can_stamp};
 use crate::producer::{Outgoing, Producer};
 use crate::properties::Properties;
 use crate::reader::{Until, read_topic};
+use crate::sizes::TopicSizes;
 use crate::{metadata, names};
 use millstream_engine::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, TransactionLog};
 use millstream_model::cell;
 use millstream_model::ids::SinkIndex;
 use millstream_model::key_group::murmur2;
 use millstream_model::record::RecordBatch;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long one attempt at taking over the transactional id may take, in milliseconds.
@@ -55,6 +58,8 @@ pub struct KafkaLog {
     turn: u32,
     /// Kept for its memory.
     outbox: Outbox,
+    /// What topics take in one batch.
+    sizes: Option<Arc<TopicSizes>>,
 }
 
 /// Positions among the producer's topics.
@@ -101,8 +106,24 @@ impl KafkaLog {
             places,
             turn: 0,
             outbox: Outbox::default(),
+            sizes: None,
             settings,
         }
+    }
+
+    /// Lets no batch become larger than every topic takes, as of the making of each producer.
+    #[must_use]
+    pub fn with_sizes(self, sizes: Arc<TopicSizes>) -> Self {
+        Self { sizes: Some(sizes), ..self }
+    }
+
+    /// librdkafka fills its batches to one size for all topics, and brokers refuse a batch as a whole (docs/decisions/0023).
+    fn producing(&self) -> Properties {
+        let Some(bytes) = self.sizes.as_ref().and_then(|sizes| sizes.batch_bytes_max()) else {
+            return self.producing.clone();
+        };
+        let given = self.producing.value("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
+        self.producing.with(&[("batch.size", &given.min(bytes).to_string())])
     }
 
     fn producer(&self) -> Result<&Producer, LogError> {
@@ -120,7 +141,7 @@ impl KafkaLog {
 
     fn try_init(&mut self) -> Result<(), LogError> {
         let topics = self.topics();
-        let producer = Producer::new(&self.producing, &topics)?;
+        let producer = Producer::new(&self.producing(), &topics)?;
         let partitions = producer.init(INIT_MS).and_then(|()| {
             let count = |topic: &String| {
                 metadata::partition_count(producer.client(), topic, REQUEST_MS).map_err(|reason| LogError {
@@ -186,7 +207,10 @@ impl TransactionLog for KafkaLog {
     }
 
     fn read_commits(&mut self) -> Result<Vec<(CommitsKey, Vec<u8>)>, LogError> {
-        read_commits(&self.properties, &self.settings.id)
+        let mut newest = Newest::default();
+        let take = |key, offset, value: &[u8]| newest.put(key, offset, value);
+        read_commits_until(&self.properties, &self.settings.id, Until::End, take)?;
+        Ok(newest.entries())
     }
 
     fn begin(&mut self) -> Result<(), LogError> {
@@ -298,36 +322,92 @@ pub fn read_changelog(
 /// # Errors
 /// When the end is not reached, or a record has a key that is not Millstream's.
 pub fn read_commits(properties: &Properties, id: &str) -> Result<Vec<(CommitsKey, Vec<u8>)>, LogError> {
-    read_commits_until(properties, id, Until::End)
+    let mut entries = Vec::new();
+    read_commits_until(properties, id, Until::End, |key, _, value| entries.push((key, value.to_vec())))?;
+    Ok(entries)
 }
 
-/// The same, up to the first transaction that is still open: before a start, whose taking over will end it.
+/// The newest of each key up to the first transaction that is still open: before a start, whose taking over will end it.
 ///
 /// # Errors
 /// As for [`read_commits`].
 pub fn read_stable_commits(properties: &Properties, id: &str) -> Result<Vec<(CommitsKey, Vec<u8>)>, LogError> {
-    read_commits_until(properties, id, Until::Stable)
+    let mut newest = Newest::default();
+    read_commits_until(properties, id, Until::Stable, |key, offset, value| newest.put(key, offset, value))?;
+    Ok(newest.entries())
 }
 
-fn read_commits_until(properties: &Properties, id: &str, until: Until) -> Result<Vec<(CommitsKey, Vec<u8>)>, LogError> {
+/// The newest record of each key in a commits topic: a week of commits is a lot, and all that compaction promises to leave is this.
+#[derive(Default)]
+pub(crate) struct Newest {
+    /// With their offsets.
+    records: BTreeMap<CommitsKey, (i64, Vec<u8>)>,
+}
+
+impl Newest {
+    pub(crate) fn put(&mut self, key: CommitsKey, offset: i64, value: &[u8]) {
+        let (at, kept) = self.records.entry(key).or_default();
+        *at = offset;
+        kept.clear();
+        kept.extend_from_slice(value);
+    }
+
+    /// In order of their offsets.
+    pub(crate) fn entries(&self) -> Vec<(CommitsKey, Vec<u8>)> {
+        let mut records: Vec<_> = self.records.iter().collect();
+        records.sort_by_key(|(_, (offset, _))| *offset);
+        records.into_iter().map(|(key, (_, value))| (*key, value.clone())).collect()
+    }
+}
+
+/// What a record of a commits topic is about; none if it was not written by Millstream.
+pub(crate) fn commits_key(key: Option<&[u8]>) -> Option<CommitsKey> {
+    let key = key.unwrap_or_default();
+    [CommitsKey::Open, CommitsKey::Begin, CommitsKey::Commit].into_iter().find(|known| known.as_bytes() == key)
+}
+
+/// The error of a record that is not Millstream's.
+pub(crate) fn foreign(topic: &str, offset: i64) -> LogError {
+    LogError {
+        kind: LogErrorKind::Fatal,
+        during: format!("reading topic `{topic}`"),
+        reason: format!("the record at offset {offset} was not written by Millstream; the topic must be its alone"),
+    }
+}
+
+fn read_commits_until(
+    properties: &Properties,
+    id: &str,
+    until: Until,
+    mut take: impl FnMut(CommitsKey, i64, &[u8]),
+) -> Result<(), LogError> {
     let topic = commits_topic(id);
-    let mut entries = Vec::new();
-    let mut foreign = None;
-    let show = |message: &crate::consumer::Message<'_>| {
-        let key = message.key().unwrap_or_default();
-        let known = [CommitsKey::Open, CommitsKey::Begin, CommitsKey::Commit];
-        match (known.into_iter().find(|known| known.as_bytes() == key), message.value()) {
-            (Some(key), Some(value)) => entries.push((key, value.to_vec())),
-            _ => foreign = Some(message.offset()),
-        }
+    let mut strange = None;
+    let show = |message: &crate::consumer::Message<'_>| match (commits_key(message.key()), message.value()) {
+        (Some(key), Some(value)) => take(key, message.offset(), value),
+        _ => strange = Some(message.offset()),
     };
     read_topic(properties, &topic, until, show, || Ok(()))?;
-    match foreign {
-        None => Ok(entries),
-        Some(offset) => Err(LogError {
-            kind: LogErrorKind::Fatal,
-            during: format!("reading topic `{topic}`"),
-            reason: format!("the record at offset {offset} was not written by Millstream; the topic must be its alone"),
-        }),
+    strange.map_or(Ok(()), |offset| Err(foreign(&topic, offset)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_of_each_key_come_in_the_order_of_their_offsets() {
+        let mut newest = Newest::default();
+        for (key, offset, value) in [
+            (CommitsKey::Open, 0, b"a"),
+            (CommitsKey::Begin, 2, b"b"),
+            (CommitsKey::Commit, 4, b"c"),
+            (CommitsKey::Begin, 6, b"d"),
+            (CommitsKey::Open, 9, b"e"),
+        ] {
+            newest.put(key, offset, value);
+        }
+        let expected = [(CommitsKey::Commit, b"c"), (CommitsKey::Begin, b"d"), (CommitsKey::Open, b"e")];
+        assert_eq!(newest.entries(), expected.map(|(key, value)| (key, value.to_vec())));
     }
 }

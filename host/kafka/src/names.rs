@@ -17,6 +17,12 @@ pub fn changelog_topic(id: &str, number: u32) -> String {
     format!("{id}.changelog.{number}")
 }
 
+/// The topic of operators' modules.
+#[must_use]
+pub fn modules_topic(id: &str) -> String {
+    format!("{id}.modules")
+}
+
 /// The changelog partition of a cell: that of its key group's range.
 #[must_use]
 pub(crate) fn changelog_partition(cell_key: &[u8]) -> i32 {

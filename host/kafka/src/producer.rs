@@ -301,5 +301,15 @@ fn failure(during: &str, failed: sys::rd_kafka_resp_err_t, is_retriable: bool, r
         _ if is_retriable => LogErrorKind::Retriable,
         _ => LogErrorKind::Unknown,
     };
-    LogError { kind, during: during.to_owned(), reason: format!("{reason} ({})", code_text(failed)) }
+    let advice = match failed {
+        code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED => {
+            "; the user needs WRITE and DESCRIBE on the transactional id, which is the pipeline's `id`"
+        }
+        code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => "; the user needs WRITE on the topic",
+        code::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT => {
+            "; lower `commit.transaction_timeout`, or raise the brokers' `transaction.max.timeout.ms`"
+        }
+        _ => "",
+    };
+    LogError { kind, during: during.to_owned(), reason: format!("{reason} ({}){advice}", code_text(failed)) }
 }

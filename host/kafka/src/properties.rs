@@ -64,6 +64,12 @@ impl Properties {
         self.given.get("bootstrap.servers").map_or("", String::as_str)
     }
 
+    /// The value of a property, secrets included.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.given.get(name).map(String::as_str)
+    }
+
     /// These with further ones; the later wins.
     pub(crate) fn with(&self, more: &[(&str, &str)]) -> Self {
         let mut given = self.given.clone();

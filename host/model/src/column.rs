@@ -211,6 +211,9 @@ impl<'a> FromIterator<Option<&'a [u8]>> for BytesColumn {
     }
 }
 
+/// What the lengths of a header's name and value take at most: two numbers of five bytes (KIP-98).
+pub const HEADER_FRAME_BYTES: usize = 10;
+
 /// Headers of many records in their order; a name may repeat within a record.
 ///
 /// The layout is that of `headers-column` in `wit/operator/types.wit`: one entry per header, `rows` says whose it is.
@@ -253,6 +256,12 @@ impl HeadersColumn {
     #[must_use]
     pub fn bytes_of(&self, row: u32) -> usize {
         self.of(row).map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum()
+    }
+
+    /// Bytes of a row's headers as Kafka lays them out, at most: names, values, and the lengths before them.
+    #[must_use]
+    pub fn framed_bytes_of(&self, row: u32) -> usize {
+        self.of(row).map(|(name, value)| HEADER_FRAME_BYTES + name.len() + value.map_or(0, <[u8]>::len)).sum()
     }
 
     /// Appends all headers of another column, whose first row becomes row `first`.

@@ -99,7 +99,7 @@ impl Catalog {
 }
 
 /// `open`: a process has taken the pipeline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenRecord {
     /// The history it goes on with.
     pub lineage: Lineage,
@@ -125,6 +125,9 @@ pub struct OpenRecord {
     pub key_groups: String,
     /// Where each Kafka sink's partitions ended when the lineage began, by sink id.
     pub sink_starts: BTreeMap<String, Vec<i64>>,
+    /// The generation that was committed when the pipeline file first named the digest it names, by operator id: tells a change of the file from a
+    /// switch that is younger. Empty in records of format 1.
+    pub named_since: BTreeMap<String, Generation>,
 }
 
 /// What tells a topic from another of the same name.

@@ -23,8 +23,18 @@ pub struct OperatorLimits {
     pub output_bytes_max: u64,
     /// `limits.log_lines`: lines per second; more are dropped and counted.
     pub log_lines_per_second_max: u32,
-    /// Bytes of one log line; the rest is cut.
+    /// `limits.log_line`: bytes of one log line; the rest is cut.
     pub log_line_bytes_max: u32,
+    /// `limits.request`: bytes that the guest may hand to the host with one request.
+    pub request_bytes_max: u64,
+    /// `limits.stack`: call stack of an instance, in bytes.
+    pub stack_bytes_max: u64,
+    /// `limits.instances`: core instances of a component, those of its adapters and language runtime included.
+    pub instances_max: u32,
+    /// `limits.tables`: tables of an instance; their elements count as memory.
+    pub tables_max: u32,
+    /// `limits.metrics`: names of the operator's own metrics.
+    pub metric_names_max: u32,
 }
 
 impl Default for OperatorLimits {
@@ -40,6 +50,11 @@ impl Default for OperatorLimits {
             output_bytes_max: 8 << 20,
             log_lines_per_second_max: 100,
             log_line_bytes_max: 4 << 10,
+            request_bytes_max: 16 << 20,
+            stack_bytes_max: 512 << 10,
+            instances_max: 128,
+            tables_max: 64,
+            metric_names_max: 1_000,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Records in columns: what travels from source to sink.
 
-use crate::column::{BytesColumn, HeadersColumn};
+use crate::column::{BytesColumn, HEADER_FRAME_BYTES, HeadersColumn};
 use crate::ids::PartitionIndex;
 
 /// Where a record comes from: the source record that it is, or that it was made of.
@@ -82,6 +82,19 @@ impl RecordBatch {
     pub fn row_bytes(&self, row: u32) -> usize {
         let headers = if self.headers.is_empty() { 0 } else { self.headers.bytes_of(row) };
         self.keys.value_len(row) + self.values.value_len(row) + headers
+    }
+
+    /// Bytes of one record's key, value and headers as Kafka lays them out, at most: what a topic's `max.message.bytes` is about.
+    #[must_use]
+    pub fn framed_bytes(&self, row: u32) -> usize {
+        let headers = if self.headers.is_empty() { 0 } else { self.headers.framed_bytes_of(row) };
+        self.keys.value_len(row) + self.values.value_len(row) + headers
+    }
+
+    /// The same of all records together: none of them is larger.
+    #[must_use]
+    pub fn framed_bytes_len(&self) -> usize {
+        self.bytes_len() + self.headers.rows.len() * HEADER_FRAME_BYTES
     }
 
     /// Drops all records and keeps the memory.

@@ -1,5 +1,6 @@
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::modules::ModuleDirectory;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 103;
 /// | `db/` | the store |
 /// | `checkpoints/` | checkpoints, where the pipeline file names no other place |
 /// | `staging/` | a checkpoint on its way; emptied at the start |
+/// | `modules/` | modules that have run, by their sha256 |
 /// | `control.sock` | where the running process listens |
+/// | `api.json`, `token` | where it listens for HTTP, and what opens that door; for nobody but the user who runs it |
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
@@ -79,6 +82,12 @@ impl StateDir {
         socket_path(&self.path)
     }
 
+    /// Modules that have run.
+    #[must_use]
+    pub fn modules(&self) -> ModuleDirectory {
+        ModuleDirectory::new(self.path.join("modules"))
+    }
+
     /// Where checkpoints lie if the pipeline file names no other place.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
@@ -102,6 +111,18 @@ pub fn store_path(directory: &Path) -> PathBuf {
 #[must_use]
 pub fn socket_path(directory: &Path) -> PathBuf {
     directory.join("control.sock")
+}
+
+/// Where the process of a pipeline's directory says at which address it listens for HTTP.
+#[must_use]
+pub fn address_path(directory: &Path) -> PathBuf {
+    directory.join("api.json")
+}
+
+/// Where the token for that address lies.
+#[must_use]
+pub fn token_path(directory: &Path) -> PathBuf {
+    directory.join("token")
 }
 
 /// Where the checkpoints of a pipeline's directory lie.

@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// A restore would go over something.
     #[error(
-        "`{path}` already holds a store: a checkpoint is restored into an empty state directory only; `millstream reset` empties it"
+        "`{path}` holds a store that is not at the checkpoint's commit: start without `--from-checkpoint` to go on with it, or move the state directory away first"
     )]
     NotEmpty {
         /// The store that is there.

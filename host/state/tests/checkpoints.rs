@@ -15,6 +15,8 @@ use std::sync::{Arc, mpsc};
 /// A pipeline's directory with its store and its checkpoints.
 struct Pipeline {
     directory: StateDir,
+    place: PathBuf,
+    settings: CheckpointSettings,
     store: Arc<RocksStore>,
     checkpoints: RocksCheckpoints,
     model: Model,
@@ -23,17 +25,23 @@ struct Pipeline {
 
 impl Pipeline {
     fn new(retained: usize) -> Self {
+        Self::of("words", None, retained)
+    }
+
+    /// A pipeline of its own, whose checkpoints may lie elsewhere.
+    fn of(id: &str, place: Option<&Path>, retained: usize) -> Self {
         let base = tempfile::tempdir().unwrap();
-        let directory = StateDir::take(base.path(), "words").unwrap();
+        let directory = StateDir::take(base.path(), id).unwrap();
+        let place = place.map_or_else(|| directory.checkpoints(), Path::to_owned);
         let store = Arc::new(RocksStore::open(&directory.store(), MEMORY_BYTES).unwrap());
-        let settings = CheckpointSettings { pipeline: "words".to_owned(), staging: directory.staging(), retained };
-        let place = CheckpointStore::in_directory(&directory.checkpoints()).unwrap();
-        let checkpoints = RocksCheckpoints::new(Arc::clone(&store), place, settings);
-        Self { directory, store, checkpoints, model: Model::new(), _base: base }
+        let settings = CheckpointSettings { pipeline: id.to_owned(), staging: directory.staging(), retained };
+        let shared = CheckpointStore::in_directory(&place).unwrap();
+        let checkpoints = RocksCheckpoints::new(Arc::clone(&store), shared, settings.clone());
+        Self { directory, place, settings, store, checkpoints, model: Model::new(), _base: base }
     }
 
     fn place(&self) -> CheckpointStore {
-        CheckpointStore::in_directory(&self.directory.checkpoints()).unwrap()
+        CheckpointStore::in_directory(&self.place).unwrap()
     }
 
     fn commit(&mut self, epoch: u64, count: u64) -> CommitRecord {
@@ -64,17 +72,8 @@ impl Pipeline {
 
     /// Waits for the thread of the last checkpoint by taking none.
     fn settle(&mut self) {
-        let settings = CheckpointSettings {
-            pipeline: "words".to_owned(),
-            staging: self.directory.staging(),
-            retained: self.retained(),
-        };
-        let fresh = RocksCheckpoints::new(Arc::clone(&self.store), self.place(), settings);
+        let fresh = RocksCheckpoints::new(Arc::clone(&self.store), self.place(), self.settings.clone());
         drop(std::mem::replace(&mut self.checkpoints, fresh));
-    }
-
-    fn retained(&self) -> usize {
-        3
     }
 
     fn names(&self) -> Vec<String> {
@@ -82,7 +81,7 @@ impl Pipeline {
     }
 
     fn files(&self) -> BTreeSet<PathBuf> {
-        entries(&self.directory.checkpoints().join("files"))
+        entries(&self.place.join("files"))
     }
 }
 
@@ -184,6 +183,55 @@ fn unchanged_files_are_shared_and_only_periodic_checkpoints_are_collected() {
     assert!(before.is_subset(&pipeline.files()));
     let all: usize = kept.iter().map(|name| pipeline.place().inspect(name).unwrap().files.len()).sum();
     assert!(used.len() < all, "{all} files, none of them shared");
+}
+
+#[test]
+fn checkpoints_of_another_pipeline_in_the_same_place_stay() {
+    let mut other = Pipeline::of("other", None, 1);
+    let theirs = other.take(1, CheckpointKind::Periodic);
+    let mut ours = Pipeline::of("words", Some(&other.place), 1);
+    // What a checkpoint is called says nothing of whose it is: epochs of their own keep the names apart.
+    let taken: Vec<_> = (11..=14).map(|epoch| ours.take(epoch, CheckpointKind::Periodic)).collect();
+    let name = |taken: &CheckpointTaken| locate(taken).1;
+    assert_eq!(ours.names().into_iter().collect::<BTreeSet<_>>(), [name(&theirs), name(&taken[3])].into());
+    for name in ours.names() {
+        ours.place().verify(&name).unwrap();
+    }
+}
+
+#[test]
+fn checkpoints_of_the_history_before_a_reset_stay() {
+    let mut before = Pipeline::new(1);
+    let old = before.take(1, CheckpointKind::Periodic);
+    let mut after = Pipeline::of("words", Some(&before.place), 1);
+    let mut names = Vec::new();
+    for epoch in 2..=4 {
+        let mut record = common::commit_record(epoch);
+        record.token.lineage.0 = [8; 16];
+        after.store.write(&[], &[(Meta::Applied, Some(&encode_commit(&record)))], false).unwrap();
+        names.push(after.begin(&record, CheckpointKind::Periodic).recv().unwrap().unwrap());
+        after.settle();
+    }
+    let name = |taken: &CheckpointTaken| locate(taken).1;
+    assert_eq!(after.names().into_iter().collect::<BTreeSet<_>>(), [name(&old), name(&names[2])].into());
+    after.place().verify(&name(&old)).unwrap();
+}
+
+#[test]
+fn a_start_from_a_checkpoint_that_was_cut_off_can_be_made_again() {
+    let mut pipeline = Pipeline::new(3);
+    let taken = pipeline.take(1, CheckpointKind::Savepoint);
+    let expected = pipeline.model.clone();
+    let (place, name) = locate(&taken);
+    let base = tempfile::tempdir().unwrap();
+    let directory = StateDir::take(base.path(), "words").unwrap();
+    place.restore(&name, &directory).unwrap();
+    let store = RocksStore::open(&directory.store(), MEMORY_BYTES).unwrap();
+    store.write(&[], &[(Meta::Restoring, Some(&[]))], true).unwrap();
+    drop(store);
+    place.restore(&name, &directory).unwrap();
+    let store = RocksStore::open(&directory.store(), MEMORY_BYTES).unwrap();
+    assert_eq!((all(&store), store.meta(Meta::Restoring).unwrap()), (expected, None));
 }
 
 #[test]

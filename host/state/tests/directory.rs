@@ -1,5 +1,5 @@
 //! Whose a state directory is.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "tests")]
 
 use millstream_state::{Error, StateDir};
 use std::io::{BufRead, BufReader, Write};

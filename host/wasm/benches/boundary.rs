@@ -50,7 +50,6 @@ fn call(descriptor: &Descriptor) -> Box<Call> {
     let states = descriptor.states.iter().enumerate().map(state).collect();
     let rules = CallRules {
         ports: descriptor.outputs.clone(),
-        port_record_bytes_max: vec![usize::MAX; descriptor.outputs.len()],
         inputs: descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
         ..CallRules::default()
     };

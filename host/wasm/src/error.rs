@@ -79,6 +79,16 @@ pub enum LoadError {
         /// What it said.
         reason: String,
     },
+    /// The configuration breaks the schema that the operator's author wrote. The operator was not opened.
+    #[error("operator `{operator}`: `config{}`: {reason}", Fields(.setting))]
+    Config {
+        /// The operator's id in the pipeline file.
+        operator: String,
+        /// The fields that lead to the setting at fault, from `config` on.
+        setting: Vec<String>,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operator describes itself in a way that the contract or this host does not allow.
     #[error("operator `{operator}` describes itself badly: {reason}")]
     Descriptor {
@@ -93,6 +103,15 @@ pub enum LoadError {
         /// What it said.
         reason: String,
     },
+}
+
+/// Fields behind `config`.
+struct Fields<'a>(&'a [String]);
+
+impl fmt::Display for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|field| write!(f, ".{field}"))
+    }
 }
 
 /// One problem a line, or a single one on the same line.

@@ -1,15 +1,19 @@
 //! From a module to operators: opening, describing, one instance per worker.
 
+use crate::allowance;
 use crate::check::{Checked, World};
 use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
 use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::host::Host;
-use crate::log::OperatorLog;
-use crate::module::Module;
+use crate::inspect::Property;
+use crate::log::{OperatorLog, Who};
+use crate::module::{CatalogEntry, Module};
 use crate::outcome;
+use crate::restarts::Restarts;
+use crate::schema::{self, Refusal, Violation};
 use crate::simple::{STATE, Simple};
-use crate::ticker::{Ticker, ticks};
+use crate::ticker::Ticker;
 use millstream_engine::ports::{OpenError, Operator, OperatorFactory};
 use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
 use millstream_model::ids::Digest;
@@ -21,12 +25,11 @@ use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Func, Instan
 /// Time that `catalog` or `open` may take, in milliseconds: a language's runtime may have much to set up.
 const OPEN_MS: u64 = 10_000;
 
-/// Bytes that one request of a guest may hand over, beside what its operator may emit.
-const REQUEST_BYTES: u64 = 8 << 20;
-
 /// An operator as the pipeline file has it.
 #[derive(Debug, Clone, Default)]
 pub struct OperatorConfig {
+    /// The id of the pipeline, for its log.
+    pub pipeline: String,
     /// Its id in the pipeline file.
     pub id: String,
     /// Which operator of the module's catalog; needed if there are several.
@@ -48,11 +51,18 @@ pub struct Declared {
     pub outputs: Vec<String>,
     /// Version of the bytes in its state.
     pub state_version: u32,
+    /// Other versions of them that it reads as they are.
+    pub reads_versions: Vec<u32>,
 }
 
 impl Default for Declared {
     fn default() -> Self {
-        Self { inputs: vec!["in".to_owned()], outputs: vec!["out".to_owned()], state_version: 1 }
+        Self {
+            inputs: vec!["in".to_owned()],
+            outputs: vec!["out".to_owned()],
+            state_version: 1,
+            reads_versions: Vec::new(),
+        }
     }
 }
 
@@ -60,18 +70,21 @@ impl Default for Declared {
 pub(crate) struct Configured {
     engine: Engine,
     module: Module,
-    id: Arc<str>,
+    who: Arc<Who>,
     name: String,
     config: Arc<str>,
     limits: OperatorLimits,
     descriptor: Descriptor,
+    /// What it says of itself beyond that, for people.
+    properties: Vec<Property>,
 }
 
 impl Engine {
     /// Opens an operator of a module with its configuration and returns what makes instances of it.
     ///
     /// # Errors
-    /// [`LoadError::Choice`], [`LoadError::Open`] or [`LoadError::Descriptor`].
+    /// [`LoadError::Choice`], [`LoadError::Config`], [`LoadError::Open`] or [`LoadError::Descriptor`]; [`LoadError::Runtime`] if `limits.stack` is not this
+    /// engine's.
     pub fn operator(&self, module: &Module, config: OperatorConfig) -> Result<Arc<dyn OperatorFactory>, LoadError> {
         Ok(Arc::new(Factory(Arc::new(self.configured(module, config)?))))
     }
@@ -80,26 +93,35 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::operator`].
-    pub fn describe(&self, module: &Module, config: OperatorConfig) -> Result<Descriptor, LoadError> {
-        self.configured(module, config).map(|configured| configured.descriptor)
+    pub fn describe(&self, module: &Module, config: OperatorConfig) -> Result<(Descriptor, Vec<Property>), LoadError> {
+        self.configured(module, config).map(|configured| (configured.descriptor, configured.properties))
     }
 
     fn configured(&self, module: &Module, config: OperatorConfig) -> Result<Configured, LoadError> {
-        let name = choose(module, &config)?;
+        let entry = choose(module, &config)?;
         let text = if config.config.trim().is_empty() { "{}" } else { &config.config };
+        check_config(module, entry, &config.id, text)?;
+        if config.limits.stack_bytes_max != self.inner.stack_bytes_max {
+            let (own, wanted) = (self.inner.stack_bytes_max, config.limits.stack_bytes_max);
+            let reason = format!("operator `{}` has a stack of {wanted} bytes, this engine one of {own}", config.id);
+            return Err(LoadError::Runtime { reason });
+        }
+        let who = Who { pipeline: config.pipeline, operator: config.id.clone(), digest: module.digest() };
         let mut configured = Configured {
             engine: self.clone(),
             module: module.clone(),
-            id: config.id.as_str().into(),
-            name,
+            who: Arc::new(who),
+            name: entry.name.clone(),
             config: text.into(),
             limits: config.limits,
             descriptor: Descriptor::default(),
+            properties: Vec::new(),
         };
         configured.descriptor = match module.world() {
             World::StreamOperator => {
                 let (_, described) =
                     configured.open().map_err(|reason| LoadError::Open { operator: config.id.clone(), reason })?;
+                configured.properties = described.properties();
                 described.checked().map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
             }
             World::RecordOperator => {
@@ -115,25 +137,36 @@ impl Engine {
     }
 }
 
-/// The name of the operator that is meant.
-fn choose(module: &Module, config: &OperatorConfig) -> Result<String, LoadError> {
-    let names: Vec<&str> = module.catalog().iter().map(|entry| entry.name.as_str()).collect();
-    let refuse = |reason: String| {
-        let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-        Err(LoadError::Choice { operator: config.id.clone(), reason, available: quoted.join(", ") })
+/// The operator that is meant.
+fn choose<'a>(module: &'a Module, config: &OperatorConfig) -> Result<&'a CatalogEntry, LoadError> {
+    let reason = match (&config.name, module.catalog()) {
+        (Some(name), catalog) => match catalog.iter().find(|entry| entry.name == *name) {
+            Some(entry) => return Ok(entry),
+            None => format!("there is no operator `{name}` in `{}`", module.name()),
+        },
+        (None, [only]) => return Ok(only),
+        (None, _) => format!("which operator of `{}` is meant must be said", module.name()),
     };
-    match (&config.name, names.as_slice()) {
-        (Some(name), names) if names.contains(&name.as_str()) => Ok(name.clone()),
-        (Some(name), _) => refuse(format!("there is no operator `{name}` in `{}`", module.name())),
-        (None, [only]) => Ok((*only).to_owned()),
-        (None, _) => refuse(format!("which operator of `{}` is meant must be said", module.name())),
-    }
+    let names: Vec<String> = module.catalog().iter().map(|entry| format!("`{}`", entry.name)).collect();
+    Err(LoadError::Choice { operator: config.id.clone(), reason, available: names.join(", ") })
+}
+
+/// Holds the configuration against the schema, if the operator's author wrote one.
+fn check_config(module: &Module, entry: &CatalogEntry, operator: &str, config: &str) -> Result<(), LoadError> {
+    let Some(schema) = &entry.config_schema else { return Ok(()) };
+    schema::check(schema, config).map_err(|refusal| match refusal {
+        Refusal::Config(Violation { setting, reason }) => {
+            LoadError::Config { operator: operator.to_owned(), setting, reason }
+        }
+        Refusal::Schema(reason) => LoadError::Catalog { module: module.name().to_owned(), reason },
+    })
 }
 
 /// The descriptor of an operator of the simple world: keyed if it can reach state.
 fn declared(module: &Module, declared: &Declared) -> Result<Descriptor, String> {
     crate::columnar::check_names("input", declared.inputs.iter())?;
     crate::columnar::check_names("output", declared.outputs.iter())?;
+    crate::columnar::check_outputs(declared.outputs.iter())?;
     if declared.inputs.is_empty() {
         return Err("it has no input".to_owned());
     }
@@ -142,9 +175,12 @@ fn declared(module: &Module, declared: &Declared) -> Result<Descriptor, String> 
         name: STATE.to_owned(),
         kind: StateKind::Map,
         version: declared.state_version,
-        reads_versions: Vec::new(),
+        reads_versions: declared.reads_versions.clone(),
         migrates_versions: Vec::new(),
     };
+    if declared.reads_versions.contains(&declared.state_version) {
+        return Err(format!("its state has version {} and lists it among those it also reads", declared.state_version));
+    }
     Ok(Descriptor {
         inputs: declared.inputs.iter().map(|name| InputDescriptor { name: name.clone() }).collect(),
         outputs: declared.outputs.clone(),
@@ -157,17 +193,31 @@ impl Configured {
         &self.engine.inner.ticker
     }
 
+    /// Waits before the next instance is made, if too many broke.
+    pub(crate) fn pause(&self, restarts: &Restarts) {
+        let pause_ms = restarts.pause_ms();
+        if pause_ms > 0 {
+            self.engine.inner.clock.pause(pause_ms);
+        }
+    }
+
     fn error(&self, reason: String) -> OpenError {
-        OpenError { operator: self.id.to_string(), reason }
+        OpenError { operator: self.who.operator.clone(), reason }
     }
 
     fn probe(&self) -> Probe<'_> {
         let inner = &self.module.inner;
-        Probe { engine: &self.engine, module: &inner.name, checked: &inner.checked, linked: &inner.linked }
+        Probe {
+            engine: &self.engine,
+            module: &inner.name,
+            digest: inner.digest,
+            checked: &inner.checked,
+            linked: &inner.linked,
+        }
     }
 
     fn store(&self) -> Store<Host> {
-        self.probe().store(&self.id, &self.config, &self.limits)
+        self.probe().store(&self.who, &self.config, &self.limits)
     }
 
     /// An instance that is the configured operator, and what it says of itself.
@@ -185,8 +235,9 @@ impl Configured {
 
     pub(crate) fn open_columnar(&self) -> Result<Instance, OpenError> {
         let (instance, described) = self.open().map_err(|reason| self.error(reason))?;
+        let properties = described.properties();
         let described = described.checked().map_err(|reason| self.error(reason))?;
-        if described != self.descriptor {
+        if described != self.descriptor || properties != self.properties {
             return Err(self.error("it describes itself otherwise than before, with the same configuration".to_owned()));
         }
         Ok(instance)
@@ -207,25 +258,26 @@ impl Configured {
 pub(crate) struct Probe<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) module: &'a str,
+    pub(crate) digest: Digest,
     pub(crate) checked: &'a Checked,
     pub(crate) linked: &'a InstancePre<Host>,
 }
 
 impl Probe<'_> {
-    fn store(&self, operator: &str, config: &Arc<str>, limits: &OperatorLimits) -> Store<Host> {
+    fn store(&self, who: &Arc<Who>, config: &Arc<str>, limits: &OperatorLimits) -> Store<Host> {
         let engine = &self.engine.inner;
-        let log = Arc::new(OperatorLog::new(operator.into(), limits, Arc::clone(&engine.clock)));
+        let log = Arc::new(OperatorLog::new(Arc::clone(who), limits, Arc::clone(&engine.clock)));
         let mut store = Store::new(&engine.wasm, Host::new(limits, Arc::clone(config), log));
         store.limiter(|host| &mut host.memory);
-        let request_bytes = limits.output_bytes_max.max(REQUEST_BYTES) * 2;
-        store.set_hostcall_fuel(usize::try_from(request_bytes).unwrap_or(usize::MAX));
-        store.set_epoch_deadline(ticks(OPEN_MS));
+        store.set_hostcall_fuel(usize::try_from(limits.request_bytes_max).unwrap_or(usize::MAX));
+        allowance::watch(&mut store);
+        allowance::grant(&mut store, OPEN_MS);
         store
     }
 
     fn instantiate(&self, store: &mut Store<Host>) -> Result<wasmtime::component::Instance, String> {
         let instance = self.linked.instantiate(&mut *store);
-        instance.map_err(|error| outcome::describe(&error, &store.data().log, OPEN_MS))
+        instance.map_err(|error| outcome::describe(&error, store.data(), OPEN_MS))
     }
 
     /// A function of an interface that the module was checked to export.
@@ -249,7 +301,8 @@ impl Probe<'_> {
 
     /// The catalog as the module tells it.
     pub(crate) fn catalog(&self) -> Result<Vec<CatalogEntryOut>, String> {
-        let mut store = self.store(self.module, &"{}".into(), &OperatorLimits::default());
+        let who = Who { pipeline: String::new(), operator: self.module.to_owned(), digest: self.digest };
+        let mut store = self.store(&Arc::new(who), &"{}".into(), &OperatorLimits::default());
         let _running = self.engine.inner.ticker.run();
         let instance = self.instantiate(&mut store)?;
         let catalog = self.function(&instance, &mut store, "operator", "catalog")?;
@@ -265,7 +318,7 @@ where
     Return: ComponentNamedList + Lift,
 {
     let typed = function.typed::<Params, Return>(&*store).map_err(|error| format!("{error:#}"))?;
-    typed.call(&mut *store, params).map_err(|error| outcome::describe(&error, &store.data().log, OPEN_MS))
+    typed.call(&mut *store, params).map_err(|error| outcome::describe(&error, store.data(), OPEN_MS))
 }
 
 /// See [`OperatorFactory`].

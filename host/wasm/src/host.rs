@@ -1,5 +1,6 @@
 //! What an instance's store holds: the call in hand, and all that the guest can reach of the host.
 
+use crate::allowance::Allowance;
 use crate::limits::{LimitHit, MemoryLimiter, StagingBudget};
 use crate::log::OperatorLog;
 use crate::wasi::GuestClock;
@@ -23,9 +24,13 @@ pub(crate) struct Host {
     /// Columns lent to the guest by the last request.
     pub(crate) lent: crate::columnar::Lent,
     pub(crate) memory: MemoryLimiter,
+    pub(crate) allowance: Allowance,
     pub(crate) log: Arc<OperatorLog>,
     pub(crate) clock: Arc<GuestClock>,
     pub(crate) table: ResourceTable,
+    /// For the error that names them.
+    pub(crate) stack_bytes_max: u64,
+    pub(crate) request_bytes_max: u64,
     wasi: WasiCtx,
 }
 
@@ -47,10 +52,13 @@ impl Host {
             record: RecordInHand { row: 0, config },
             lent: crate::columnar::Lent::default(),
             memory: MemoryLimiter::new(limits),
+            allowance: Allowance::default(),
             wasi: crate::wasi::context(&clock, &log),
             log,
             clock,
             table,
+            stack_bytes_max: limits.stack_bytes_max,
+            request_bytes_max: limits.request_bytes_max,
         }
     }
 

@@ -30,6 +30,19 @@ pub struct Inspection {
     pub catalog: Vec<CatalogEntry>,
     /// What the operator says of itself, where it could be opened: with the configuration given, or with none.
     pub descriptor: Option<Descriptor>,
+    /// What it says of itself beyond that: see `properties` in `wit/operator/descriptors.wit`.
+    pub properties: Vec<Property>,
+}
+
+/// A fact that the operator tells of itself or of a part of it, and that the host does nothing with but show it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Property {
+    /// What it is about: `operator`, `input NAME`, `output NAME` or `state NAME`.
+    pub of: String,
+    /// The fact's name, like `doc`.
+    pub name: String,
+    /// The fact.
+    pub value: String,
 }
 
 impl Engine {
@@ -39,6 +52,7 @@ impl Engine {
     /// When the operator that is asked for cannot be opened.
     pub fn inspect(&self, module: &Module, config: Option<OperatorConfig>) -> Result<Inspection, LoadError> {
         let inner = &module.inner;
+        let (descriptor, properties) = config.map(|config| self.describe(module, config)).transpose()?.unzip();
         Ok(Inspection {
             module: inner.name.clone(),
             digest: inner.digest.to_string(),
@@ -48,7 +62,8 @@ impl Engine {
             imports: module.imports().clone(),
             exports: module.exports().clone(),
             catalog: module.catalog().to_vec(),
-            descriptor: config.map(|config| self.describe(module, config)).transpose()?,
+            descriptor,
+            properties: properties.unwrap_or_default(),
         })
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod allowance;
 mod cache;
 mod check;
 mod columnar;
@@ -13,6 +14,8 @@ mod load;
 mod log;
 mod module;
 mod outcome;
+mod restarts;
+mod schema;
 mod simple;
 mod stdio;
 mod ticker;
@@ -22,6 +25,6 @@ pub use check::World;
 pub use engine::{Engine, EngineSettings};
 pub use error::LoadError;
 pub use factory::{Declared, OperatorConfig};
-pub use inspect::Inspection;
+pub use inspect::{Inspection, Property};
 pub use load::{ModuleKind, ModuleSource};
 pub use module::{CatalogEntry, Module};

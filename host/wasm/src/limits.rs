@@ -4,12 +4,7 @@ use millstream_model::limits::OperatorLimits;
 use std::fmt;
 use wasmtime::ResourceLimiter;
 
-/// Call stack of a guest, in bytes.
-pub(crate) const STACK_BYTES_MAX: usize = 512 << 10;
-
-/// Core instances of a component, its adapters included. Python's and JavaScript's runtimes need about a dozen.
-const INSTANCES_MAX: usize = 128;
-const TABLES_MAX: usize = 64;
+/// Linear memories of an instance; together they count as its memory.
 const MEMORIES_MAX: usize = 16;
 
 /// What a table's element costs the host, in bytes.
@@ -30,16 +25,23 @@ impl fmt::Display for LimitHit {
 
 impl std::error::Error for LimitHit {}
 
-/// Counts the memory of an instance: linear memories and tables together.
+/// Counts the memory of an instance, linear memories and tables together, and how many of what it has.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
     bytes: usize,
     bytes_max: usize,
+    instances_max: usize,
+    tables_max: usize,
 }
 
 impl MemoryLimiter {
     pub(crate) fn new(limits: &OperatorLimits) -> Self {
-        Self { bytes: 0, bytes_max: usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX) }
+        Self {
+            bytes: 0,
+            bytes_max: usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX),
+            instances_max: limits.instances_max as usize,
+            tables_max: limits.tables_max as usize,
+        }
     }
 
     fn grow(&mut self, more: usize) -> wasmtime::Result<bool> {
@@ -69,11 +71,11 @@ impl ResourceLimiter for MemoryLimiter {
     }
 
     fn instances(&self) -> usize {
-        INSTANCES_MAX
+        self.instances_max
     }
 
     fn tables(&self) -> usize {
-        TABLES_MAX
+        self.tables_max
     }
 
     fn memories(&self) -> usize {

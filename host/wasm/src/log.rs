@@ -1,8 +1,11 @@
 //! An operator's log: what it writes through `log`, standard output and standard error, within its limits.
 
 use crate::stdio::LineBuffer;
+use millstream_engine::places::Places;
 use millstream_engine::ports::Clock;
+use millstream_model::ids::Digest;
 use millstream_model::limits::OperatorLimits;
+use millstream_model::record::Origin;
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::Level;
 
@@ -14,7 +17,7 @@ const LAST_WORDS_BYTES_MAX: usize = 2 << 10;
 
 /// The log of one instance. Shared with its standard streams; the lock is never contended, the guest has one thread.
 pub(crate) struct OperatorLog {
-    operator: Arc<str>,
+    who: Arc<Who>,
     lines_per_second_max: u32,
     line_bytes_max: usize,
     clock: Arc<dyn Clock>,
@@ -31,6 +34,14 @@ struct State {
     stderr: LineBuffer,
 }
 
+/// Whose lines they are: what every line carries.
+#[derive(Debug)]
+pub(crate) struct Who {
+    pub(crate) pipeline: String,
+    pub(crate) operator: String,
+    pub(crate) digest: Digest,
+}
+
 /// A standard stream of a guest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Stream {
@@ -38,13 +49,13 @@ pub(crate) enum Stream {
     Stderr,
 }
 
-/// The record a line is about: source partition and offset.
-pub(crate) type LineOrigin = Option<(u32, i64)>;
+/// The record a line is about, and what tells where it comes from.
+pub(crate) type LineOrigin = Option<(Arc<Places>, Origin)>;
 
 impl OperatorLog {
-    pub(crate) fn new(operator: Arc<str>, limits: &OperatorLimits, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(who: Arc<Who>, limits: &OperatorLimits, clock: Arc<dyn Clock>) -> Self {
         Self {
-            operator,
+            who,
             lines_per_second_max: limits.log_lines_per_second_max,
             line_bytes_max: limits.log_line_bytes_max as usize,
             clock,
@@ -56,11 +67,10 @@ impl OperatorLog {
     pub(crate) fn line(&self, level: Level, origin: LineOrigin, text: &str) {
         let granted = self.grant();
         if let Some(dropped) = granted.dropped_before {
-            let operator = &*self.operator;
-            tracing::warn!(target: TARGET, operator, "{dropped} lines dropped (`limits.log_lines`)");
+            write(Level::WARN, &self.who, None, &format!("{dropped} lines dropped (`limits.log_lines`)"));
         }
         if granted.this_one {
-            write(level, &self.operator, origin, cut(text, self.line_bytes_max));
+            write(level, &self.who, origin, cut(text, self.line_bytes_max));
         }
     }
 
@@ -157,13 +167,28 @@ pub(crate) fn enabled(level: Level) -> bool {
     }
 }
 
-fn write(level: Level, operator: &str, origin: LineOrigin, text: &str) {
-    let (partition, offset) = origin.unzip();
+fn write(level: Level, who: &Who, origin: LineOrigin, text: &str) {
+    /// The levels are part of what is known of a line before it is written.
+    macro_rules! line {
+        ($write:ident, $place:ident) => {
+            tracing::$write!(
+                target: TARGET,
+                pipeline = who.pipeline,
+                operator = who.operator,
+                digest = %who.digest,
+                source = $place.as_ref().map(|place| &*place.source),
+                partition = $place.as_ref().map(|place| place.partition),
+                offset = $place.as_ref().map(|place| place.offset),
+                "{text}"
+            )
+        };
+    }
+    let place = origin.map(|(places, origin)| places.of(origin));
     match level {
-        Level::TRACE => tracing::trace!(target: TARGET, operator, partition, offset, "{text}"),
-        Level::DEBUG => tracing::debug!(target: TARGET, operator, partition, offset, "{text}"),
-        Level::INFO => tracing::info!(target: TARGET, operator, partition, offset, "{text}"),
-        Level::WARN => tracing::warn!(target: TARGET, operator, partition, offset, "{text}"),
-        Level::ERROR => tracing::error!(target: TARGET, operator, partition, offset, "{text}"),
+        Level::TRACE => line!(trace, place),
+        Level::DEBUG => line!(debug, place),
+        Level::INFO => line!(info, place),
+        Level::WARN => line!(warn, place),
+        Level::ERROR => line!(error, place),
     }
 }

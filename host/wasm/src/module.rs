@@ -108,7 +108,9 @@ impl Engine {
             .map_err(|error| LoadError::World { module: source.name.clone(), problems: vec![format!("{error:#}")] })?;
         let catalog = match checked.world {
             World::RecordOperator => vec![simple_entry()],
-            World::StreamOperator => self.catalog(&source.name, &checked, &linked)?,
+            World::StreamOperator => {
+                self.catalog(&Probe { engine: self, module: &source.name, digest, checked: &checked, linked: &linked })?
+            }
         };
         let name = source.name.clone();
         Ok(Module {
@@ -117,7 +119,7 @@ impl Engine {
     }
 
     fn compiled(&self, module: &str, digest: Digest, bytes: &[u8]) -> Result<Component, LoadError> {
-        let key = digest.to_string().trim_start_matches("sha256:").to_owned();
+        let key = digest.hex();
         if let Some(cached) = self.inner.cache.as_ref().and_then(|cache| cache.get(&self.inner.wasm, &key)) {
             return Ok(cached);
         }
@@ -131,18 +133,19 @@ impl Engine {
         Ok(component)
     }
 
-    fn catalog(
-        &self,
-        module: &str,
-        checked: &Checked,
-        linked: &InstancePre<Host>,
-    ) -> Result<Vec<CatalogEntry>, LoadError> {
-        let bad = |reason: String| LoadError::Catalog { module: module.to_owned(), reason };
-        let entries = Probe { engine: self, module, checked, linked }.catalog().map_err(bad)?;
+    fn catalog(&self, probe: &Probe<'_>) -> Result<Vec<CatalogEntry>, LoadError> {
+        let bad = |reason: String| LoadError::Catalog { module: probe.module.to_owned(), reason };
+        let entries = probe.catalog().map_err(bad)?;
         if entries.is_empty() {
             return Err(bad("it has no operator".to_owned()));
         }
         crate::columnar::check_names("operator", entries.iter().map(|entry| &entry.name)).map_err(bad)?;
+        for entry in &entries {
+            if let Some(schema) = &entry.config_schema {
+                crate::schema::check_schema(schema)
+                    .map_err(|reason| bad(format!("operator `{}`: {reason}", entry.name)))?;
+            }
+        }
         Ok(entries.into_iter().map(CatalogEntry::from).collect())
     }
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use millstream_model::limits::OperatorLimits;
 use millstream_wasm::{Engine, EngineSettings, LoadError, ModuleKind, ModuleSource, OperatorConfig, World};
 use std::path::Path;
 use support::{ENGINE, config, module, path, record, source};
@@ -97,8 +98,8 @@ fn the_operator_of_several_must_be_named() {
     assert!(text.ends_with("; the module has `route`, `latest`"), "{text}");
     let text = open(Some("rout"), "{}").unwrap_err().to_string();
     assert!(text.contains("there is no operator `rout`"), "{text}");
-    assert_eq!(open(Some("route"), r#"{"prefix": "a"}"#).unwrap().outputs, ["matched", "other"]);
-    let latest = open(Some("latest"), "{}").unwrap();
+    assert_eq!(open(Some("route"), r#"{"prefix": "a"}"#).unwrap().0.outputs, ["matched", "other"]);
+    let (latest, _) = open(Some("latest"), "{}").unwrap();
     assert_eq!(latest.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>(), ["left", "right"]);
     let state = latest.states.first().unwrap();
     assert_eq!((state.version, state.reads_versions.as_slice()), (2, [1].as_slice()));
@@ -106,9 +107,65 @@ fn the_operator_of_several_must_be_named() {
 
 #[test]
 fn a_bad_configuration_is_the_operators_word() {
-    let error = ENGINE.describe(&module("count"), config(r#"{"format": "roman"}"#)).unwrap_err();
-    let text = error.to_string();
-    assert!(text.starts_with("operator `subject`: ") && text.contains("roman"), "{text}");
+    let route = OperatorConfig { name: Some("route".to_owned()), ..config(r#"{"prefxi": "a"}"#) };
+    let text = ENGINE.describe(&module("two-operators"), route).unwrap_err().to_string();
+    assert!(text.starts_with("operator `subject`: ") && text.contains("prefxi"), "{text}");
+}
+
+#[test]
+fn a_configuration_is_held_against_its_schema_before_the_operator_is_opened() {
+    let refused = |json: &str| ENGINE.describe(&module("count"), config(json)).unwrap_err();
+    let error = refused(r#"{"format": "roman"}"#);
+    let LoadError::Config { operator, setting, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((operator.as_str(), setting.as_slice()), ("subject", ["format".to_owned()].as_slice()));
+    assert!(
+        error.to_string().starts_with("operator `subject`: `config.format`: it must be one of \"text\", \"be64\""),
+        "{error}"
+    );
+    let error = refused(r#"{"fromat": "text"}"#);
+    assert!(matches!(&error, LoadError::Config { setting, .. } if setting == &["fromat"]), "{error:?}");
+    assert!(ENGINE.describe(&module("count"), config(r#"{"format": "be64"}"#)).is_ok());
+}
+
+#[test]
+fn what_an_operator_tells_of_itself_is_shown() {
+    let inspection = ENGINE.inspect(&module("failures"), Some(config(""))).unwrap();
+    let facts: Vec<_> =
+        inspection.properties.iter().map(|fact| (fact.of.as_str(), fact.name.as_str(), fact.value.as_str())).collect();
+    let expected = [
+        ("operator", "owner", "tests"),
+        ("input in", "schema", "anything"),
+        ("output out", "doc", "what did not fail"),
+        ("state unused", "content-type", "application/json"),
+    ];
+    assert_eq!(facts, expected);
+    let entry = inspection.catalog.first().unwrap();
+    assert_eq!(entry.properties, [("doc".to_owned(), "fails on purpose".to_owned())]);
+    assert!(entry.config_schema.as_ref().is_some_and(|schema| schema.contains("depth")));
+}
+
+#[test]
+fn instances_and_tables_are_limited_by_name() {
+    let usual = OperatorLimits::default();
+    for (limits, name) in [
+        (OperatorLimits { instances_max: 1, ..usual.clone() }, "limits.instances"),
+        (OperatorLimits { tables_max: 0, ..usual }, "limits.tables"),
+    ] {
+        let error = ENGINE.describe(&module("count"), OperatorConfig { limits, ..config("{}") }).unwrap_err();
+        assert!(error.to_string().contains(&format!("hit `{name}`")), "{error}");
+    }
+}
+
+#[test]
+fn an_operator_gets_the_stack_of_its_engine_or_none() {
+    let limits = OperatorLimits { stack_bytes_max: 256 << 10, ..OperatorLimits::default() };
+    let small = || OperatorConfig { limits: limits.clone(), ..config("{}") };
+    let error = ENGINE.describe(&module("count"), small()).unwrap_err();
+    assert!(matches!(&error, LoadError::Runtime { reason } if reason.contains("262144")), "{error:?}");
+    let settings = EngineSettings { stack_bytes_max: 256 << 10, ..EngineSettings::default() };
+    let engine = Engine::new(settings).unwrap();
+    let module = engine.load(&source("count")).unwrap();
+    assert!(engine.describe(&module, small()).is_ok());
 }
 
 fn engine_with_cache(directory: &Path) -> Engine {

@@ -34,13 +34,17 @@ fn logged(run: impl FnOnce()) -> String {
 }
 
 #[test]
-fn lines_name_the_operator_and_the_record() {
+fn lines_name_the_pipeline_the_operator_its_module_and_the_record() {
     let log = logged(|| {
         let mut poison = driver("simple-poison", config(""));
         poison.process(&[record("a", "x"), record("a", "log")]).unwrap();
     });
     assert!(log.contains("WARN") && log.contains("millstream::operator") && log.contains("logged on purpose"), "{log}");
-    assert!(log.contains("operator=\"subject\"") && log.contains("partition=3") && log.contains("offset=1"), "{log}");
+    let digest = support::module("simple-poison").digest().to_string();
+    let facts = ["pipeline=\"whole\"", "operator=\"subject\"", "source=\"lines\"", "partition=5", "offset=1", &digest];
+    for fact in facts {
+        assert!(log.contains(fact), "{fact} is missing: {log}");
+    }
 }
 
 #[test]
@@ -63,4 +67,20 @@ fn standard_error_is_part_of_the_log() {
         poison.process(&[record("a", "trap")]).unwrap();
     });
     assert!(log.contains("poisoned on purpose"), "{log}");
+}
+
+#[test]
+fn a_call_that_breaks_off_says_why_in_the_log() {
+    let log = logged(|| {
+        let mut poison = driver("poison", config("{}"));
+        poison.process(&[record("a", "trap")]).unwrap_err();
+    });
+    assert!(log.contains("the call is dropped: it gave up: panicked at"), "{log}");
+    let log = logged(|| {
+        let mut poison = driver("simple-poison", config(""));
+        poison.process(&[record("a", "x"), record("a", "trap")]).unwrap();
+    });
+    // The guest's frames follow, so the fields are some lines further down.
+    let refused = log.split_once("the record is refused: it gave up").map(|(_, rest)| rest);
+    assert!(refused.is_some_and(|rest| rest.contains("offset=1")), "{log}");
 }

@@ -20,7 +20,7 @@ fn it_is_keyed_by_what_it_imports() {
     let module = module("count-simple");
     assert_eq!(module.world(), World::RecordOperator);
     let declared = Declared { outputs: vec!["counts".to_owned()], ..Declared::default() };
-    let descriptor = support::ENGINE.describe(&module, OperatorConfig { declared, ..config("") }).unwrap();
+    let (descriptor, _) = support::ENGINE.describe(&module, OperatorConfig { declared, ..config("") }).unwrap();
     assert!(descriptor.is_keyed());
     assert_eq!(descriptor.outputs, ["counts"]);
 }
@@ -94,4 +94,39 @@ fn an_unknown_output_is_named() {
     let effects = count.process(&[record("a", "x")]).unwrap();
     let [(0, reason)] = effects.rejections.as_slice() else { panic!("{effects:?}") };
     assert!(reason.contains("more than one output") && reason.contains("one, two"), "{reason}");
+}
+
+#[test]
+fn its_state_has_the_versions_that_are_declared() {
+    let open = |reads_versions| {
+        let declared = Declared { state_version: 3, reads_versions, ..Declared::default() };
+        support::ENGINE.describe(&module("count-simple"), OperatorConfig { declared, ..config("") })
+    };
+    let (descriptor, _) = open(vec![1, 2]).unwrap();
+    let state = descriptor.states.first().unwrap();
+    assert_eq!((state.version, state.reads_versions.as_slice()), (3, [1, 2].as_slice()));
+    let error = open(vec![3]).unwrap_err();
+    assert!(error.to_string().contains("has version 3 and lists it"), "{error}");
+    let declared = Declared { outputs: vec!["late".to_owned()], ..Declared::default() };
+    let error = support::ENGINE.describe(&module("count-simple"), OperatorConfig { declared, ..config("") });
+    assert!(error.is_err_and(|error| error.to_string().contains("`late` is the host's own")));
+}
+
+#[test]
+fn all_names_at_once_are_given_up_to_a_bound() {
+    let mut poison = poison();
+    let effects = poison.process(&[record("a", "fill"), record("a", "count-all"), record("a", "x")]).unwrap();
+    assert_eq!(effects.texts(), texts(&[("a", "10000"), ("a", "1")]));
+    // One name more, `seen`, and there are too many.
+    let effects = poison.process(&[record("a", "count-all"), record("a", "count-page")]).unwrap();
+    let [(0, reason)] = effects.rejections.as_slice() else { panic!("{effects:?}") };
+    assert!(reason.contains("more than 10000 names") && reason.contains("`after`"), "{reason}");
+    assert_eq!(effects.texts(), texts(&[("a", "7")]));
+}
+
+#[test]
+fn an_operator_that_breaks_on_every_record_still_gets_through_all_of_them() {
+    let effects = poison().process(&vec![record("a", "trap"); 40]).unwrap();
+    assert_eq!(effects.rejections.len(), 40);
+    assert!(effects.rejections.iter().all(|(_, reason)| reason.starts_with("gave up: ")), "{:?}", effects.rejections);
 }

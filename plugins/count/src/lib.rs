@@ -4,20 +4,24 @@
 //! `LongDeserializer` reads.
 
 use millstream_sdk::{Context, Operator, Output, Record, Result, Setup, Value, export_operators};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
+    /// How the count is written.
     #[serde(default)]
     format: Format,
 }
 
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Format {
+    /// In decimal.
     #[default]
     Text,
+    /// As a big-endian signed 64-bit number.
     Be64,
 }
 
@@ -31,6 +35,10 @@ impl Operator for Count {
     fn open(setup: &mut Setup) -> Result<Self> {
         let Config { format } = setup.config()?;
         Ok(Self { format, seen: setup.value("seen"), counts: setup.output("counts") })
+    }
+
+    fn config_schema() -> Option<String> {
+        millstream_sdk::schema::<Config>()
     }
 
     fn process(&self, _: &Record, ctx: &mut Context) -> Result<()> {

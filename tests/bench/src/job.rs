@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
-use millstream_engine::ports::{Clock, OperatorFactory, StateBackend, SystemClock};
+use millstream_engine::ports::{Clock, OperatorFactory, RecordSizes, StateBackend, SystemClock};
 use millstream_engine::run::{self, Board, Control, RunEnd, RunPorts};
 use millstream_model::commit::TopicIdentity;
 use millstream_model::ids::{OperatorIndex, SinkIndex};
@@ -48,7 +48,7 @@ impl Taken {
     /// Records per second of processor time.
     #[must_use]
     pub fn per_cpu_s(&self) -> f64 {
-        self.records as f64 / self.cpu_s.max(0.001)
+        self.records as f64 / self.cpu_s.max(1e-9)
     }
 
     /// Nanoseconds of processor time per record.
@@ -83,7 +83,8 @@ pub fn run_job(job: &Job) -> Result<Taken> {
         },
         checkpoints: Box::new(RocksCheckpoints::new(store, place, settings)),
         clock,
-        sink_record_bytes_max: vec![usize::MAX],
+        sizes: Arc::new(RecordSizes::any(1)),
+        commits: None,
     };
     let control = Control::new(Board::new(&plan));
     let end = run::run(Arc::clone(&plan), ports, identity(&plan), CommitterSettings::default(), &control)?;
@@ -133,6 +134,7 @@ fn identity(plan: &Plan) -> Identity {
         topics: BTreeMap::from([("in".to_owned(), topic)]),
         changelog: 0,
         digests: plan.operators.iter().map(|node| (node.id.clone(), node.digest)).collect(),
+        planned_after: None,
         operators: keyed.map(states).collect(),
         sink_ids: vec!["out".to_owned()],
         sink_ends: BTreeMap::new(),

@@ -51,6 +51,13 @@ impl Line {
         self
     }
 
+    /// Adds what lies in the middle of several measurements, at nine tenths, and the most.
+    #[must_use]
+    pub fn spread(self, name: &str, measured: &[f64]) -> Self {
+        let at = |share| share_of(measured, share);
+        self.figure(name, at(0.5)).figure(&format!("{name}_90"), at(0.9)).figure(&format!("{name}_most"), at(1.0))
+    }
+
     /// Adds a figure and what it should reach.
     #[must_use]
     pub fn reaching(self, name: &str, figure: f64, reach: Reach) -> Self {
@@ -65,6 +72,15 @@ impl Line {
         line.text += &format!(" ({sign} {}{})", short(bound), if met { "" } else { ": MISSED" });
         line
     }
+}
+
+/// The measurement that a share of all does not exceed; 0 of none.
+#[must_use]
+pub fn share_of(measured: &[f64], share: f64) -> f64 {
+    let mut sorted = measured.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(at).copied().unwrap_or(0.0)
 }
 
 /// As many digits as tell something.
@@ -117,6 +133,13 @@ impl Report {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn a_share_of_measurements_is_one_of_them() {
+        let measured = [5.0, 1.0, 4.0, 2.0, 3.0];
+        assert_eq!([0.0, 0.5, 0.9, 1.0].map(|share| share_of(&measured, share)), [1.0, 3.0, 5.0, 5.0]);
+        assert_eq!(share_of(&[], 0.5), 0.0);
+    }
 
     #[test]
     fn a_measurement_is_a_line_of_json_that_says_what_was_missed() {

@@ -9,6 +9,7 @@ use millstream_e2e::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::bare::{Copy, copy_forever};
+use crate::boundary::{self, Boundary};
 use crate::job::{Job, Taken, run_job};
 
 /// Holds the role, as JSON.
@@ -24,6 +25,8 @@ pub enum Role {
     Job(Job),
     /// Copies a topic until it is killed.
     Copy(Copy),
+    /// Makes calls and tells what they took.
+    Boundary(Boundary),
 }
 
 impl Role {
@@ -41,10 +44,8 @@ impl Role {
     /// If that fails.
     pub fn play(&self) -> Result<()> {
         match self {
-            Self::Job(job) => {
-                let taken = serde_json::to_string(&run_job(job)?)?;
-                writeln!(std::io::stdout(), "{taken}").map_err(Into::into)
-            }
+            Self::Job(job) => tell(&run_job(job)?),
+            Self::Boundary(calls) => tell(&boundary::call(calls)?),
             Self::Copy(copy) => copy_forever(copy),
         }
     }
@@ -66,19 +67,24 @@ impl Role {
     }
 }
 
-/// Runs a job in a process of its own, so that its memory is its own.
+fn tell(taken: &Taken) -> Result<()> {
+    let taken = serde_json::to_string(taken)?;
+    writeln!(std::io::stdout(), "{taken}").map_err(Into::into)
+}
+
+/// Has a role played in a process of its own, so that its memory is its own.
 ///
 /// # Errors
 /// If it fails there.
-pub fn run_apart(job: Job) -> Result<Taken> {
+pub fn apart(role: &Role) -> Result<Taken> {
     let output = tempfile::NamedTempFile::new()?;
-    let mut command = Role::Job(job).command()?;
+    let mut command = role.command()?;
     command.stdout(output.reopen()?);
     let mut process = Process::spawn("a job", command)?;
     let status = process.wait(JOB_TIME_MAX)?;
     if !status.success() {
-        bail!("the job {job:?} failed: {status}");
+        bail!("{role:?} failed: {status}");
     }
     let text = std::fs::read_to_string(output.path())?;
-    serde_json::from_str(&text).with_context(|| format!("the job said {text:?}"))
+    serde_json::from_str(&text).with_context(|| format!("{role:?} said {text:?}"))
 }

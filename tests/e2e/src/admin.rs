@@ -101,4 +101,17 @@ impl OutsideClient {
     pub fn transactions(&self) -> Result<Vec<Transaction>> {
         field(self.call(&json!({"op": "transactions"}))?, "transactions")
     }
+
+    /// Allows a user (see [`KafkaOptions::users`](crate::KafkaOptions::users)) some operations on a resource: `type` is "topic", "group", "transactional_id" or
+    /// "cluster". A name that ends with `*` stands for all that begin alike.
+    ///
+    /// # Errors
+    /// If the broker has no ACLs.
+    pub fn allow(&self, user: &str, (kind, name): (&str, &str), operations: &[&str]) -> Result<()> {
+        let (name, prefixed) = name.strip_suffix('*').map_or((name, false), |prefix| (prefix, true));
+        let request = json!({
+            "op": "allow", "user": user, "type": kind, "name": name, "prefixed": prefixed, "operations": operations,
+        });
+        self.call(&request).map(drop)
+    }
 }

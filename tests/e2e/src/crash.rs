@@ -7,10 +7,11 @@ use anyhow::{Context as _, Result, bail};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use crate::takeovers::TAKEN;
 use crate::{Millstream, eventually};
 
 /// The names that the host knows, as the page on the commit protocol lists them.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 12] = [
     "after_poll",
     "mid_guest_call",
     "after_begin",
@@ -23,29 +24,24 @@ const NAMES: [&str; 13] = [
     "after_apply",
     "in_resolve",
     "mid_restore",
-    "swap_trial",
 ];
 
-/// A point at which a run ends itself, given to it in `FAILPOINTS`.
+/// A point of the protocol at which a run gets a signal: SIGKILL, or SIGSTOP, which leaves it there for the test to look at, to kill or to let go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrashPoint {
     name: &'static str,
     pass: u32,
+    freezes: bool,
 }
 
 impl CrashPoint {
-    /// Crash the first time that `name` is reached.
+    /// SIGKILL the first time that `name` is reached.
     ///
     /// # Errors
     /// If the host has no such point: a test for it would pass without a crash.
     pub fn new(name: &str) -> Result<Self> {
         let name = NAMES.iter().find(|&&known| known == name).with_context(|| format!("no crash point {name:?}"))?;
-        Ok(Self { name, pass: 1 })
-    }
-
-    /// All points.
-    pub fn all() -> impl Iterator<Item = Self> {
-        NAMES.iter().map(|name| Self { name, pass: 1 })
+        Ok(Self { name, pass: 1, freezes: false })
     }
 
     /// Its name.
@@ -54,21 +50,61 @@ impl CrashPoint {
         self.name
     }
 
-    /// Crash the n-th time instead (1 is the first).
+    /// The n-th time instead (1 is the first).
     #[must_use]
     pub fn at_pass(self, pass: u32) -> Self {
         Self { pass, ..self }
     }
+
+    /// SIGSTOP instead of SIGKILL.
+    #[must_use]
+    pub fn freezing(self) -> Self {
+        Self { freezes: true, ..self }
+    }
+
+    /// Whether it is SIGSTOP.
+    #[must_use]
+    pub fn freezes(&self) -> bool {
+        self.freezes
+    }
 }
 
-/// As the `fail` crate reads it: pass by so many times, then panic. The binary aborts at a panic while `FAILPOINTS` is
-/// set, before anything is unwound.
+/// As the binary reads it from `MILLSTREAM_SIGNAL_AT`.
 impl fmt::Display for CrashPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pass.saturating_sub(1) {
-            0 => write!(f, "{}=panic", self.name),
-            before => write!(f, "{}={before}*off->panic", self.name),
-        }
+        write!(f, "{}:{}:{}", self.name, self.pass, if self.freezes { "stop" } else { "kill" })
+    }
+}
+
+/// A bug that the binary is run with, to show that a test notices it. `planted.rs` of the engine says what each leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// After a lost connection the producer is kept.
+    KeepProducer,
+    /// An epoch in flight is taken to be rolled back.
+    AssumeRolledBack,
+    /// An epoch in flight is taken to be committed.
+    AssumeCommitted,
+    /// Whoever opened later is not seen.
+    IgnoreYounger,
+    /// A store is a base for the changelog however old it is.
+    AnyBase,
+    /// No cut falls within a batch that failed.
+    WholeBatches,
+}
+
+/// As the `fail` crate reads it from `FAILPOINTS`.
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::KeepProducer => "keep_producer",
+            Self::AssumeRolledBack => "assume_rolled_back",
+            Self::AssumeCommitted => "assume_committed",
+            Self::IgnoreYounger => "ignore_younger",
+            Self::AnyBase => "any_base",
+            Self::WholeBatches => "whole_batches",
+        };
+        write!(f, "{name}=return")
     }
 }
 
@@ -128,6 +164,10 @@ impl RandomKills {
             let death = pick(&mut random);
             eprintln!("life {number}: {death:?} after {life:?}");
             let run = start()?;
+            // Some lives begin when the process does and end before it has the pipeline; what is worth more comes after that.
+            if random.next_u32() % 4 > 0 {
+                wait_for_takeover(&run)?;
+            }
             std::thread::sleep(life);
             if let Some(exit) = run.exited()? {
                 if exit.code == Some(0) && done()? {
@@ -152,6 +192,13 @@ impl RandomKills {
         run.terminate()?;
         run.wait(self.finish).map(drop)
     }
+}
+
+/// Waits until the process has the pipeline, or has ended.
+fn wait_for_takeover(run: &Millstream) -> Result<()> {
+    eventually("a takeover", Duration::from_secs(60), || {
+        Ok((run.exited()?.is_some() || run.log().contains(TAKEN)).then_some(()))
+    })
 }
 
 fn die(run: &Millstream, death: Death, random: &mut ChaCha8Rng) -> Result<()> {
@@ -194,17 +241,46 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use std::path::Path;
 
     #[test]
-    fn crash_points_are_written_as_the_fail_crate_reads_them() {
+    fn a_crash_point_has_a_pass_and_a_signal() {
         let first = CrashPoint::new("before_end_txn").unwrap();
-        assert_eq!(first.to_string(), "before_end_txn=panic");
-        assert_eq!(first.at_pass(3).to_string(), "before_end_txn=2*off->panic");
+        assert_eq!(first.to_string(), "before_end_txn:1:kill");
+        assert_eq!(first.at_pass(3).freezing().to_string(), "before_end_txn:3:stop");
     }
 
     #[test]
     fn a_crash_point_that_does_not_exist_is_refused() {
         assert!(CrashPoint::new("before_end_transaction").is_err());
+    }
+
+    /// A name that only the harness knows would make a test that tests nothing.
+    #[test]
+    fn the_host_has_every_point_and_every_bug() {
+        let mut host = String::new();
+        read_sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../host")), &mut host);
+        for name in NAMES {
+            assert!(host.contains(&format!("fail_point!(\"{name}\")")), "{name}");
+        }
+        use Bug::{AnyBase, AssumeCommitted, AssumeRolledBack, IgnoreYounger, KeepProducer, WholeBatches};
+        for bug in [KeepProducer, AssumeRolledBack, AssumeCommitted, IgnoreYounger, AnyBase, WholeBatches] {
+            let text = bug.to_string();
+            let name = text.trim_end_matches("=return");
+            assert!(host.contains(&format!("\"{name}\"")), "{name}");
+            assert!(host.contains(&format!("Bug::{bug:?}.is_planted()")), "{bug:?}");
+        }
+    }
+
+    fn read_sources(folder: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read_sources(&path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use crate::{OutsideClient, Process, Scratch, Signal, free_port};
 
 const READY: &str = "Kafka Server started";
-const START_TIMEOUT: Duration = Duration::from_secs(90);
+const START_TIMEOUT: Duration = Duration::from_secs(240);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a private broker differs from the usual one.
@@ -23,6 +23,18 @@ pub struct KafkaOptions {
     pub properties: Vec<(String, String)>,
     /// Number of listeners that a [`Proxy`](crate::Proxy) can stand in front of.
     pub proxied_listeners: usize,
+    /// Names and passwords of users. If there are any, the broker has a listener with TLS and SASL/PLAIN, and those who come that way may do what
+    /// [`OutsideClient::allow`] has allowed them.
+    pub users: Vec<(String, String)>,
+}
+
+/// A listener with TLS and SASL/PLAIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecuredListener {
+    /// Where the broker listens.
+    pub address: SocketAddr,
+    /// The certificate to trust.
+    pub certificate: PathBuf,
 }
 
 /// A listener whose clients are told to come to another port, where a proxy has to be.
@@ -40,6 +52,7 @@ pub struct Kafka {
     bootstrap: String,
     broker: Option<Mutex<Broker>>,
     proxied: Vec<ProxiedListener>,
+    secured: Option<SecuredListener>,
     client: OnceLock<OutsideClient>,
 }
 
@@ -73,7 +86,8 @@ impl Kafka {
     /// A broker that somebody else started.
     #[must_use]
     pub fn at(bootstrap: &str) -> Self {
-        Self { bootstrap: bootstrap.to_owned(), broker: None, proxied: Vec::new(), client: OnceLock::new() }
+        let bootstrap = bootstrap.to_owned();
+        Self { bootstrap, broker: None, proxied: Vec::new(), secured: None, client: OnceLock::new() }
     }
 
     /// Starts a private broker and waits until it is ready; it is gone when this is dropped.
@@ -99,11 +113,21 @@ impl Kafka {
             starts: 0,
             scratch: Scratch::new("kafka")?,
         };
+        let mut secured = None;
+        if !options.users.is_empty() {
+            let users: Vec<String> =
+                options.users.iter().map(|(name, password)| format!("{name}:{password}")).collect();
+            let port = free_port()?;
+            broker.environment.extend([("KAFKA_SECURED", port.to_string()), ("KAFKA_USERS", users.join(" "))]);
+            let certificate = broker.scratch.path().join("data/ca.pem");
+            secured = Some(SecuredListener { address: loopback(port), certificate });
+        }
         broker.start()?;
         Ok(Self {
             bootstrap: loopback(port).to_string(),
             broker: Some(Mutex::new(broker)),
             proxied,
+            secured,
             client: OnceLock::new(),
         })
     }
@@ -118,6 +142,12 @@ impl Kafka {
     #[must_use]
     pub fn proxied(&self) -> &[ProxiedListener] {
         &self.proxied
+    }
+
+    /// The listener for [`KafkaOptions::users`].
+    #[must_use]
+    pub fn secured(&self) -> Option<&SecuredListener> {
+        self.secured.as_ref()
     }
 
     /// A client that shares no code with Millstream; started at the first call.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::crash::CrashPoint;
+use crate::crash::{Bug, CrashPoint};
 use crate::kafka::tail;
 use crate::{Process, Scratch, Signal, eventually};
 
@@ -32,8 +32,10 @@ pub struct MillstreamOptions {
     pub more_arguments: Vec<String>,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
-    /// Where the run is to crash.
+    /// Where the run is to be killed or frozen.
     pub crash: Option<CrashPoint>,
+    /// What is wrong with it.
+    pub bug: Option<Bug>,
 }
 
 /// How a run ended.
@@ -61,10 +63,10 @@ impl Exit {
         Ok(self)
     }
 
-    /// Whether it aborted, as a crash point does.
+    /// Whether it was killed, as at a crash point.
     #[must_use]
-    pub fn aborted(&self) -> bool {
-        self.signal == Some(libc::SIGABRT)
+    pub fn was_killed(&self) -> bool {
+        self.signal == Some(libc::SIGKILL)
     }
 }
 
@@ -128,10 +130,13 @@ impl Workplace {
             None => command.args(["run", "pipeline.yaml"]),
         };
         command.args(&options.more_arguments).current_dir(self.path());
-        command.env_remove("FAILPOINTS").env("RUST_BACKTRACE", "1");
+        command.env_remove("FAILPOINTS").env_remove("MILLSTREAM_SIGNAL_AT").env("RUST_BACKTRACE", "1");
         command.envs(options.environment.iter().map(|(key, value)| (key, value)));
         if let Some(crash) = &options.crash {
-            command.env("FAILPOINTS", crash.to_string());
+            command.env("MILLSTREAM_SIGNAL_AT", crash.to_string());
+        }
+        if let Some(bug) = options.bug {
+            command.env("FAILPOINTS", bug.to_string());
         }
         command.stdin(Stdio::null()).stdout(File::create(&stdout)?);
         command.stderr(OpenOptions::new().create(true).append(true).open(&stderr)?);
@@ -182,6 +187,18 @@ impl Millstream {
     /// If the signal cannot be sent.
     pub fn pause(&self) -> Result<()> {
         self.process().signal(Signal::Stop)
+    }
+
+    /// Whether it is frozen, by [`pause`](Self::pause) or [`CrashPoint::freezing`].
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn is_frozen(&self) -> Result<bool> {
+        if let Some(exit) = self.exited()? {
+            bail!("millstream ended: {:?}, {:?}\n{}", exit.code, exit.signal, exit.stderr);
+        }
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        Ok(stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T')))
     }
 
     /// Lets it go on after [`pause`](Self::pause), believing that no time has passed.

@@ -58,7 +58,7 @@ impl Texts {
     }
 }
 
-/// Replaces words that are made of hexadecimal digits: digests and uuids.
+/// Replaces words that are made of hexadecimal digits: digests, uuids, and the numbers of `RocksDB`'s files.
 fn words(text: &str) -> String {
     let mut normal = String::with_capacity(text.len());
     let mut word = String::new();
@@ -70,6 +70,7 @@ fn words(text: &str) -> String {
         normal.push_str(match word.len() {
             64 if !word.contains('-') => "<sha256>",
             36 if word.matches('-').count() == 4 => "<uuid>",
+            6 if word.starts_with('0') && word.bytes().all(|digit| digit.is_ascii_digit()) => "<number>",
             _ => &word,
         });
         word.clear();
@@ -88,9 +89,11 @@ mod tests {
     fn what_differs_from_run_to_run_is_replaced() {
         let texts = Texts::new("none").naming("topic", "lines-1f-0").naming("dir", "/tmp/x");
         let uuid = "0f8fad5b-d9cb-469f-a165-70867728950e";
-        let said =
-            format!("{{\"level\":\"info\"}}\nlines-1f-0 in /tmp/x/state  \n{uuid} {} bad-face\n", "ab".repeat(32));
-        assert_eq!(texts.normal(&said), "<topic> in <dir>/state\n<uuid> <sha256> bad-face\n");
+        let said = format!(
+            "{{\"level\":\"info\"}}\nlines-1f-0 in /tmp/x/state  \n{uuid} {} bad-face MANIFEST-000005\n",
+            "ab".repeat(32)
+        );
+        assert_eq!(texts.normal(&said), "<topic> in <dir>/state\n<uuid> <sha256> bad-face MANIFEST-<number>\n");
     }
 
     #[test]

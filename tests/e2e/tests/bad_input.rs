@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use millstream_e2e::{CountJob, CountJobOptions, Exit, Kafka, MillstreamOptions, Texts, Workplace, guest, plugin};
+use millstream_e2e::{
+    Commits, CountJob, CountJobOptions, Exit, Isolation, Kafka, MillstreamOptions, Texts, Workplace, eventually, guest,
+    plugin,
+};
 
 const LONG: Duration = Duration::from_secs(120);
 const CONFIG: i32 = 78;
@@ -106,10 +109,27 @@ fn a_module_for_another_world() -> Result<()> {
     texts(&workplace)?.check("other_world", &exit.stderr)
 }
 
+/// What wasmtime makes of the plugin `count`, as the cache of the host has it behind a header of its own.
+fn native_code() -> Result<Vec<u8>> {
+    let workplace = Workplace::new()?;
+    let home = workplace.path().join("home");
+    let options = MillstreamOptions {
+        arguments: Some(vec!["inspect".to_owned(), plugin("count").display().to_string()]),
+        environment: vec![("XDG_CACHE_HOME".to_owned(), home.display().to_string())],
+        ..MillstreamOptions::default()
+    };
+    workplace.start(&options)?.wait(LONG)?.expect_code(0)?;
+    let mut entries = std::fs::read_dir(home.join("millstream/modules"))?;
+    let entry = std::fs::read(entries.next().context("nothing was cached")??.path())?;
+    let begin = entry.windows(4).position(|window| window == b"\x7fELF").context("no ELF file in the cache")?;
+    Ok(entry.get(begin..).unwrap_or_default().to_vec())
+}
+
 #[test]
 fn a_module_that_somebody_compiled_to_native_code() -> Result<()> {
-    // What wasmtime makes of a component is an ELF file.
-    let (workplace, exit) = with_module("count.cwasm", b"\x7fELF\x02\x01\x01\xc8\x01\0\0\0\0\0\0\0")?;
+    let code = native_code()?;
+    assert!(code.len() > 10_000, "{} bytes are no operator", code.len());
+    let (workplace, exit) = with_module("count.cwasm", &code)?;
     assert_eq!(exit.code, Some(CONFIG), "{}", exit.stderr);
     texts(&workplace)?.check("cwasm", &exit.stderr)
 }
@@ -155,15 +175,32 @@ fn a_state_directory_of_another_id() -> Result<()> {
     goes_on(job, &MillstreamOptions::default())
 }
 
+/// After a reset each key is counted from 1 again; before it each of the hundred keys was once.
+fn goes_on_after_reset(job: &mut CountJob<'_>) -> Result<()> {
+    job.workplace.command(&["reset", "pipeline.yaml", "--yes", &job.id])?.expect_code(0)?;
+    job.feed((0..100).map(|n| format!("key-{n}")))?;
+    let run = job.start()?;
+    eventually("each key to be counted anew", LONG, || {
+        anyhow::ensure!(run.exited()?.is_none(), "{}", run.log_end());
+        let output = job.client()?.consume_all(&job.output, Isolation::Committed)?;
+        Ok((output.iter().filter(|record| record.value_text() == "1").count() == 200).then_some(()))
+    })?;
+    run.terminate()?;
+    run.wait(LONG)?.expect_code(0)?;
+    job.verify()?.expect_code(0)?;
+    Ok(())
+}
+
 #[test]
 fn a_topic_that_was_made_anew() -> Result<()> {
-    let job = stopped("anew")?;
-    let id = || -> Result<String> { Ok(job.client()?.describe_topic(&job.input)?.id) };
-    let elder = id()?;
+    let mut job = stopped("anew")?;
+    let id = |job: &CountJob<'_>| -> Result<String> { Ok(job.client()?.describe_topic(&job.input)?.id) };
+    let elder = id(&job)?;
     job.client()?.delete_topic(&job.input)?;
     job.client()?.create_topic(&job.input, 4, &[])?;
     let exit = job.start()?.wait(LONG)?.expect_code(CONFIG)?;
-    texts_of(&job)?.naming("elder", elder).naming("younger", id()?).check("recreated_topic", &exit.stderr)
+    texts_of(&job)?.naming("elder", elder).naming("younger", id(&job)?).check("recreated_topic", &exit.stderr)?;
+    goes_on_after_reset(&mut job)
 }
 
 #[test]
@@ -175,12 +212,19 @@ fn group_offsets_that_somebody_moved() -> Result<()> {
     goes_on(job, &argument("--ignore-group-offsets"))
 }
 
+/// A stopped job of whose input the broker has deleted what was not read yet.
+fn overtaken(name: &str) -> Result<CountJob<'static>> {
+    let mut job = stopped(name)?;
+    job.feed((0..2_000).map(|n| format!("key-{}", n % 100)))?;
+    let ends = job.client()?.offsets(&job.input, Isolation::Uncommitted)?.last;
+    job.client()?.delete_records(&job.input, &ends)?;
+    Ok(job)
+}
+
 #[test]
 fn records_that_retention_took_before_they_were_read() -> Result<()> {
-    let mut job = stopped("retention")?;
-    job.feed((0..2_000).map(|n| format!("key-{}", n % 100)))?;
-    let ends = job.client()?.offsets(&job.input, millstream_e2e::Isolation::Uncommitted)?.last;
-    job.client()?.delete_records(&job.input, &ends)?;
+    let mut job = overtaken("retention")?;
+    let ends = job.client()?.offsets(&job.input, Isolation::Uncommitted)?.last;
     let exit = job.start()?.wait(LONG)?;
     assert!(matches!(exit.code, Some(1 | CONFIG)), "{:?} {}", exit.code, exit.stderr);
     let mut texts = texts_of(&job)?;
@@ -188,7 +232,30 @@ fn records_that_retention_took_before_they_were_read() -> Result<()> {
         texts = texts.naming("end", end.to_string());
     }
     assert!(exit.stderr.contains("on_data_loss"), "{}", exit.stderr);
-    texts.check("overtaken_retention", &exit.stderr)
+    texts.check("overtaken_retention", &exit.stderr)?;
+    goes_on_after_reset(&mut job)
+}
+
+#[test]
+fn records_that_retention_took_are_a_named_gap_if_that_is_allowed() -> Result<()> {
+    let mut job = overtaken("gap")?;
+    let yaml = std::fs::read_to_string(job.workplace.path().join("pipeline.yaml"))?;
+    job.workplace.write("pipeline.yaml", yaml.replace("start: earliest", "start: earliest, on_data_loss: earliest"))?;
+    job.feed((0..100).map(|n| format!("key-{n}")))?;
+    let run = job.start()?;
+    // What was lost is missing in the counts, and nothing else: each key had 20 of its 40 records counted.
+    eventually("a count of each key behind the gap", LONG, || {
+        anyhow::ensure!(run.exited()?.is_none(), "{}", run.log_end());
+        let output = job.client()?.consume_all(&job.output, Isolation::Committed)?;
+        Ok((output.iter().filter(|record| record.value_text() == "21").count() == 100).then_some(()))
+    })?;
+    run.terminate()?;
+    run.wait(LONG)?.expect_code(0)?;
+    let commits = Commits::read(job.client()?, &job.id, Isolation::Committed)?.commits;
+    let lost = commits.iter().flat_map(|(_, commit)| &commit.gaps).map(|gap| gap.to - gap.from);
+    assert_eq!(lost.sum::<i64>(), 2_000);
+    job.verify()?.expect_code(0)?;
+    Ok(())
 }
 
 /// Changes a byte in the middle of each file below `folder` whose name `chosen` likes; gives how many there were.
@@ -219,8 +286,7 @@ fn a_store_whose_files_are_damaged() -> Result<()> {
     assert!(corrupt(&state, &|name| name.ends_with(".sst") || name.starts_with("MANIFEST"))? > 0);
     let exit = job.start()?.wait(LONG)?;
     assert!(matches!(exit.code, Some(1 | CONFIG)), "{:?} {}", exit.code, exit.stderr);
-    assert!(exit.stderr.contains("damaged") && exit.stderr.contains("Delete this directory"), "{}", exit.stderr);
-    assert!(!exit.stderr.contains("panicked"), "{}", exit.stderr);
+    texts_of(&job)?.check("damaged_store", &exit.stderr)?;
     std::fs::remove_dir_all(&state)?;
     goes_on(job, &MillstreamOptions::default())
 }
@@ -244,7 +310,9 @@ fn a_checkpoint_whose_files_are_damaged() -> Result<()> {
     assert!(corrupt(&files, &|_| true)? > 0);
     let verified = verify(&path)?;
     assert_eq!(verified.code, Some(1), "{}{}", verified.stdout, verified.stderr);
-    assert!(verified.stderr.contains("sha256"), "{}", verified.stderr);
+    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let texts = texts_of(&job)?.naming("checkpoint", name);
+    texts.check("damaged_checkpoint", &verified.stderr)?;
     std::fs::remove_dir_all(job.workplace.path().join("state/db")).ok();
     let from = MillstreamOptions {
         more_arguments: vec!["--from-checkpoint".to_owned(), path],
@@ -252,6 +320,6 @@ fn a_checkpoint_whose_files_are_damaged() -> Result<()> {
     };
     let exit = job.start_with(&from)?.wait(LONG)?;
     assert!(matches!(exit.code, Some(1 | CONFIG)), "{:?} {}", exit.code, exit.stderr);
-    assert!(exit.stderr.contains("sha256"), "{}", exit.stderr);
+    texts.check("run_from_damaged_checkpoint", &exit.stderr)?;
     goes_on(job, &MillstreamOptions::default())
 }

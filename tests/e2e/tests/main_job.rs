@@ -1,6 +1,6 @@
 //! The main job: topic → keyed count → topic, read by clients that are not ours.
 //!
-//! `MILLSTREAM_E2E_RECORDS` is the number of records (default 200 000; 2 000 000 for a large run).
+//! `MILLSTREAM_E2E_MAIN_RECORDS` is the number of records, 2 000 000 by default.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -18,9 +18,9 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 const LONG: Duration = Duration::from_secs(300);
 
 fn records() -> Result<u32> {
-    match std::env::var("MILLSTREAM_E2E_RECORDS") {
-        Ok(text) => text.parse().with_context(|| format!("MILLSTREAM_E2E_RECORDS is {text:?}, not a number")),
-        Err(_) => Ok(200_000),
+    match std::env::var("MILLSTREAM_E2E_MAIN_RECORDS") {
+        Ok(text) => text.parse().with_context(|| format!("MILLSTREAM_E2E_MAIN_RECORDS is {text:?}, not a number")),
+        Err(_) => Ok(2_000_000),
     }
 }
 

@@ -28,12 +28,14 @@ public final class OutsideClient {
     private final Consumers consumers;
     private final Topics topics;
     private final Groups groups;
+    private final Acls acls;
 
     private OutsideClient(String bootstrap) {
         producers = new Producers(bootstrap);
         consumers = new Consumers(bootstrap);
         topics = new Topics(bootstrap);
         groups = new Groups(topics.admin());
+        acls = new Acls(topics.admin());
     }
 
     public static void main(String[] args) throws IOException {
@@ -84,6 +86,7 @@ public final class OutsideClient {
             case "group_offsets" -> groups.offsets(request, answer);
             case "set_group_offsets" -> groups.setOffsets(request);
             case "transactions" -> groups.transactions(answer);
+            case "allow" -> acls.allow(request);
             default -> throw new IllegalArgumentException("no such operation: " + op);
         }
     }

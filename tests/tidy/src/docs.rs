@@ -1,6 +1,6 @@
 //! Links lead somewhere; decisions can be cited by number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Finding, Tree};
 
@@ -51,6 +51,34 @@ pub fn check_decisions(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Files that cite decisions: whoever reads the code must find why.
+const CITING: [&str; 7] = [".rs", ".md", ".toml", ".sh", ".wit", ".yaml", ".java"];
+
+/// Citations (`decisions/0021`) of decisions that are not there.
+#[must_use]
+pub fn check_citations(tree: &Tree) -> Vec<Finding> {
+    const FOLDER: &str = "docs/decisions/";
+    let names = tree.ending(".md").filter_map(|(path, _)| path.strip_prefix(FOLDER)?.split_once('-'));
+    let known: BTreeSet<&str> = names.map(|(number, _)| number).collect();
+    let mut findings = Vec::new();
+    for (path, text) in CITING.iter().flat_map(|ending| tree.ending(ending)) {
+        for (line, number) in (1..).zip(text.lines()).flat_map(|(at, line)| citations(line).map(move |n| (at, n))) {
+            if !known.contains(number) {
+                findings.push(Finding::new(path, line, format!("there is no decision {number}")));
+            }
+        }
+    }
+    findings
+}
+
+/// Numbers of the decisions that a line cites.
+fn citations(line: &str) -> impl Iterator<Item = &str> {
+    // In halves, or this file would cite one.
+    const CITED: &str = concat!("decisions", "/");
+    let number = |rest: &str| rest.bytes().take(4).filter(u8::is_ascii_digit).count() == 4;
+    line.split(CITED).skip(1).filter(move |rest| number(rest)).filter_map(|rest| rest.get(..4))
 }
 
 /// Lines and targets of all links outside of code.
@@ -117,14 +145,14 @@ mod tests {
     }
 
     fn decisions(files: &[(&str, &str)]) -> usize {
-        let list = ("docs/decisions/README.md", "| [0001](0001-a.md) | a |\n| [0002](0002-b.md) | b |\n");
+        let list = ("docs/decisions/README.md", "| [0001](0001-a.md) | a |\n| [0010](0010-b.md) | b |\n");
         let files: Vec<_> = files.iter().copied().chain([list]).collect();
         check_decisions(&Tree::of(&files)).len()
     }
 
     #[test]
     fn decisions_with_numbers_of_their_own_are_fine() {
-        let files = [("docs/decisions/0001-a.md", "# 0001: a\n"), ("docs/decisions/0002-b.md", "# 0002: b\n")];
+        let files = [("docs/decisions/0001-a.md", "# 0001: a\n"), ("docs/decisions/0010-b.md", "# 0010: b\n")];
         assert_eq!(decisions(&files), 0);
     }
 
@@ -135,5 +163,22 @@ mod tests {
         assert_eq!(decisions(&twice), 2);
         assert_eq!(decisions(&[("docs/decisions/why.md", "# why\n")]), 1);
         assert_eq!(decisions(&[("docs/decisions/0001-a.md", "# 0003: a\n")]), 1);
+    }
+
+    #[test]
+    fn citations_of_decisions_that_are_not_there_are_found_with_their_line() {
+        // In halves, or this file would cite them.
+        let cite = |number: &str| format!("fine\n// see docs/{}/{number}.\n", "decisions");
+        let found = |path: &str, number: &str| {
+            let files = [("docs/decisions/0001-a.md", "# 0001: a\n"), (path, &cite(number))];
+            check_citations(&Tree::of(&files)).iter().map(|finding| finding.line).collect::<Vec<_>>()
+        };
+        assert_eq!(found("a.rs", "0001"), []);
+        assert_eq!(found("a.rs", "0001-a.md"), []);
+        assert_eq!(found("a.rs", "0002"), [2]);
+        assert_eq!(found("b/Cargo.toml", "0003-b.md"), [2]);
+        // The folder, and what is no number.
+        assert_eq!(found("a.rs", "README.md"), []);
+        assert_eq!(found("a.rs", "NNNN-name.md"), []);
     }
 }

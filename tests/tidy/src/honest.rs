@@ -4,9 +4,10 @@ use crate::source::mask;
 use crate::{Finding, Tree};
 
 /// What no code of ours contains, and why.
-const BANNED: [(&str, &str); 3] = [
+const BANNED: [(&str, &str); 4] = [
     ("#[ignore", "an ignored test tests nothing: fix it or delete it"),
     ("todo!(", "what is not done is not committed"),
+    ("unimplemented!(", "what is not done is not committed"),
     ("#![allow(", "name the one place with #[expect(…, reason = …)]"),
 ];
 
@@ -35,7 +36,13 @@ mod tests {
 
     #[test]
     fn ignored_tests_and_unfinished_code_are_found() {
-        for source in ["#[test]\n#[ignore]\nfn f() {}", "fn f() {\ntodo!()\n}", "//! a\n#![allow(dead_code)]\n"] {
+        let sources = [
+            "#[test]\n#[ignore]\nfn f() {}",
+            "fn f() {\ntodo!()\n}",
+            "fn f() {\nunimplemented!(\"later\")\n}",
+            "//! a\n#![allow(dead_code)]\n",
+        ];
+        for source in sources {
             let findings = check(&Tree::of(&[("a.rs", source)]));
             assert_eq!(findings.iter().map(|finding| finding.line).collect::<Vec<_>>(), [2], "{source}");
         }

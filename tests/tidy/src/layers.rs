@@ -27,7 +27,8 @@ const LAW: &[(&str, &str, &[&str])] = &[
     ("millstream-sdk", "guest-sdk/rust", &[]),
     ("millstream-tidy", "tests/tidy", &[]),
     ("kafka-proxy", "tests/proxy", &[]),
-    ("millstream-e2e", "tests/e2e", &["kafka-proxy"]),
+    // From outside, as users see Millstream; the host's own types only to read commit records.
+    ("millstream-e2e", "tests/e2e", &["kafka-proxy", "millstream-model", "millstream-engine"]),
     (
         "millstream-bench",
         "tests/bench",
@@ -66,9 +67,35 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("anyhow", &["host/app", "tests/e2e", "tests/bench"]),
 ];
 
+/// Workspaces of operators. They know the contract, by the SDK or by its bindings, and nothing of the host.
+const GUESTS: [&str; 2] = ["plugins", "tests/guests"];
+
+/// What operators may use of what has a home.
+const FOR_GUESTS: [&str; 2] = ["millstream-sdk", "wit-bindgen"];
+
 /// Dependencies that the law forbids, and packages it does not know.
 #[must_use]
 pub fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = check_host(tree);
+    for workspace in GUESTS {
+        let root = format!("{workspace}/Cargo.toml");
+        let members = tree.members_of(&root).map(|member| format!("{workspace}/{member}/Cargo.toml"));
+        for path in members.chain([root.clone()]) {
+            let manifest = tree.text(&path).unwrap_or_default();
+            for (line, dependency) in dependencies(manifest) {
+                let has_home = LAW.iter().any(|(known, ..)| *known == dependency)
+                    || HEAVY.iter().any(|(heavy, _)| dependency.starts_with(heavy));
+                if has_home && !FOR_GUESTS.contains(&dependency.as_str()) {
+                    let what = format!("operators know nothing of the host: they may not use {dependency}");
+                    findings.push(Finding::new(&path, line, what));
+                }
+            }
+        }
+    }
+    findings
+}
+
+fn check_host(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for folder in tree.members() {
         let path = format!("{folder}/Cargo.toml");
@@ -155,6 +182,25 @@ mod tests {
         let expected = Finding::new("host/engine/Cargo.toml", 2, "rocksdb belongs to host/state alone");
         assert_eq!(workspace("host/engine", manifest), [expected]);
         assert_eq!(workspace("host/app", "[dependencies]\nwasmtime-wasi = \"48\"\n").len(), 1);
+    }
+
+    #[test]
+    fn an_operator_that_uses_a_part_of_the_host_is_found() {
+        let found = |workspace: &str, manifest: &str| {
+            let root = ("Cargo.toml", "[workspace]\nmembers = []\n");
+            let own = format!("{workspace}/Cargo.toml");
+            let own = (own.as_str(), "[workspace]\nmembers = [\"a\"]\n[workspace.dependencies]\nserde = \"1\"\n");
+            check(&Tree::of(&[root, own, (&format!("{workspace}/a/Cargo.toml"), manifest)])).len()
+        };
+        for workspace in super::GUESTS {
+            let good = "[dependencies]\nmillstream-sdk.workspace = true\nwit-bindgen.workspace = true\nserde = \"1\"\n";
+            assert_eq!(found(workspace, good), 0);
+            assert_eq!(
+                found(workspace, "[dev-dependencies]\nmillstream-engine = { path = \"../../host/engine\" }\n"),
+                1
+            );
+            assert_eq!(found(workspace, "[dependencies]\nwasmtime = \"48\"\n"), 1);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod alone;
+pub mod contract;
 pub mod docs;
 pub mod honest;
 pub mod layers;

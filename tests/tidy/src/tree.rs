@@ -94,7 +94,12 @@ impl Tree {
 
     /// Folders of the packages of the root workspace, as its manifest lists them.
     pub fn members(&self) -> impl Iterator<Item = &str> {
-        let manifest = self.text("Cargo.toml").unwrap_or_default();
+        self.members_of("Cargo.toml")
+    }
+
+    /// Folders of the packages of a workspace, as its manifest lists them.
+    pub fn members_of(&self, manifest: &str) -> impl Iterator<Item = &str> {
+        let manifest = self.text(manifest).unwrap_or_default();
         let listed = manifest.split_once("members = [").and_then(|(_, rest)| rest.split_once(']'));
         let listed = listed.map_or("", |(listed, _)| listed);
         listed.split(',').map(|member| member.trim().trim_matches('"')).filter(|member| !member.is_empty())

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use millstream_tidy::{Finding, Tree, alone, docs, honest, layers, readme, size};
+use millstream_tidy::{Finding, Tree, alone, contract, docs, honest, layers, readme, size};
 
 fn tree() -> Tree {
     let tree = Tree::tracked(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
@@ -49,6 +49,16 @@ fn nothing_is_ignored_or_left_to_do() {
 }
 
 #[test]
+fn every_item_of_the_contract_is_documented() {
+    assert_none(&contract::check_documented(&tree()));
+}
+
+#[test]
+fn a_word_count_stays_under_25_lines() {
+    assert_none(&contract::check_word_count(&tree()));
+}
+
+#[test]
 fn links_lead_somewhere() {
     assert_none(&docs::check_links(&tree()));
 }
@@ -56,4 +66,9 @@ fn links_lead_somewhere() {
 #[test]
 fn decisions_are_numbered_and_listed() {
     assert_none(&docs::check_decisions(&tree()));
+}
+
+#[test]
+fn decisions_that_are_cited_are_there() {
+    assert_none(&docs::check_citations(&tree()));
 }

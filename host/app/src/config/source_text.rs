@@ -30,6 +30,7 @@ pub(super) struct SourceText {
 impl SourceText {
     /// Replaces the variables of a text; what cannot be is shown.
     pub(super) fn new(path: &Path, written: &str) -> Result<Self, String> {
+        #[expect(clippy::disallowed_methods, reason = "`${NAME}` in the pipeline file is the environment")]
         let read = interpolate(written, &|name| std::env::var(name).ok());
         let mut text = Self { path: path.to_owned(), written: written.to_owned(), read: Interpolated::default() };
         match read {

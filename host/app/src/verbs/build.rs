@@ -48,6 +48,7 @@ struct Compiled {
     file: PathBuf,
 }
 
+#[expect(clippy::disallowed_methods, reason = "cargo says itself which one it is")]
 fn compile(manifest: &Path) -> Outcome<Vec<Compiled>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

@@ -3,7 +3,7 @@ use crate::compose;
 use crate::config::PipelineFile;
 use crate::error::{Failure, Outcome};
 use comfy_table::Table;
-use millstream_state::{Checkpoint, CheckpointStore, Listed, checkpoints_path};
+use millstream_state::{Checkpoint, CheckpointStore, Listed};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -19,34 +19,39 @@ pub(crate) fn checkpoint(verb: Verb) -> Outcome<()> {
 fn list(reading: &Reading) -> Outcome<()> {
     let file = PipelineFile::read(&reading.pipeline.file)?;
     let resolved = super::with_overrides(&file, &reading.overrides)?;
-    let usual = checkpoints_path(compose::directory(&resolved));
-    let directory = resolved.checkpoint.dir.as_deref().unwrap_or(&usual);
-    let place = CheckpointStore::in_directory(directory).map_err(Failure::failed)?;
-    let listed = place.list().map_err(Failure::failed)?;
+    let listed = listed(&compose::checkpoints_place(&resolved))?;
     if reading.output == Format::Json {
-        let rows: Vec<_> = listed.iter().map(|listed| row(&place, listed)).collect();
+        let rows: Vec<_> = listed.iter().map(|(path, listed)| row(path, listed)).collect();
         return super::print_json(&rows);
     }
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(["path", "kind", "commit", "bytes"]);
-    for listed in &listed {
-        let path = place.location(&listed.name);
+    for (path, listed) in &listed {
         match &listed.checkpoint {
             Ok(checkpoint) => {
                 let commit = checkpoint.commit.token.to_string();
-                table.add_row([path, format!("{:?}", checkpoint.kind), commit, checkpoint.bytes().to_string()])
+                table.add_row([path.clone(), format!("{:?}", checkpoint.kind), commit, checkpoint.bytes().to_string()])
             }
-            Err(error) => table.add_row([path, "unusable".to_owned(), error.to_string(), String::new()]),
+            Err(error) => table.add_row([path.clone(), "unusable".to_owned(), error.to_string(), String::new()]),
         };
     }
     anstream::println!("{table}");
     Ok(())
 }
 
-fn row(place: &CheckpointStore, listed: &Listed) -> Value {
-    let path = place.location(&listed.name);
+/// What lies in a directory, with locations. To look makes no directory: before the first checkpoint there is none.
+fn listed(directory: &Path) -> Outcome<Vec<(String, Listed)>> {
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    let place = CheckpointStore::in_directory(directory).map_err(Failure::failed)?;
+    let listed = place.list().map_err(Failure::failed)?;
+    Ok(listed.into_iter().map(|listed| (place.location(&listed.name), listed)).collect())
+}
+
+fn row(path: &str, listed: &Listed) -> Value {
     match &listed.checkpoint {
-        Ok(checkpoint) => facts(&path, checkpoint),
+        Ok(checkpoint) => facts(path, checkpoint),
         Err(error) => json!({ "path": path, "name": listed.name, "error": error.to_string() }),
     }
 }

@@ -49,11 +49,20 @@ fn show(inspection: &Inspection) {
     }
     for operator in &inspection.catalog {
         table.add_row(["operator".to_owned(), format!("{} {}", operator.name, operator.version)]);
+        for (name, value) in &operator.properties {
+            table.add_row([format!("{name} of {}", operator.name), value.clone()]);
+        }
+        if let Some(schema) = &operator.config_schema {
+            table.add_row([format!("config of {}", operator.name), schema.clone()]);
+        }
     }
     if let Some(descriptor) = &inspection.descriptor {
         let inputs: Vec<&str> = descriptor.inputs.iter().map(|input| input.name.as_str()).collect();
         table.add_row(["inputs".to_owned(), inputs.join(", ")]);
         table.add_row(["outputs".to_owned(), descriptor.outputs.join(", ")]);
+        for property in &inspection.properties {
+            table.add_row([format!("{} of {}", property.name, property.of), property.value.clone()]);
+        }
         for state in &descriptor.states {
             table
                 .add_row(["state".to_owned(), format!("{} ({:?}, version {})", state.name, state.kind, state.version)]);

@@ -2,6 +2,7 @@ use crate::cli::Run;
 use crate::compose::{self, RunOptions};
 use crate::config::PipelineFile;
 use crate::error::{Failure, Outcome};
+use crate::metrics::Door;
 use crate::progress::{ProgressLine, Snapshot};
 use crate::{control_socket, signals};
 use millstream_engine::run::{self, Board, Control, RunEnd};
@@ -20,6 +21,7 @@ pub(crate) fn run(arguments: &Run) -> Outcome<()> {
         from_checkpoint: arguments.from_checkpoint.clone(),
         ignore_group_offsets: arguments.ignore_group_offsets,
     };
+    let metrics = arguments.metrics.map(|address| Door::take(address, &arguments.metrics_host)).transpose()?;
     let loaded = compose::load(&file, &resolved)?;
     let cluster = compose::connect(&resolved, compose::Missing::Create)?;
     let outside = compose::open_state(&resolved, cluster, &options)?;
@@ -29,8 +31,8 @@ pub(crate) fn run(arguments: &Run) -> Outcome<()> {
     signals::drain_on_signals(&control)?;
     let socket = outside.directory.socket();
     control_socket::serve(&socket, Arc::clone(&plan), &control)?;
-    if let Some(address) = arguments.metrics {
-        crate::metrics::serve(address, Arc::clone(&plan), &control)?;
+    if let Some(metrics) = metrics {
+        metrics.serve(Arc::clone(&plan), &control)?;
     }
     tracing::info!(pipeline = plan.id, state = %outside.directory.path().display(), "starting");
     let line = ProgressLine::show(&plan, &control);

@@ -4,7 +4,7 @@ use crate::config::{PipelineFile, Place, Problem, Resolved, nearest, raw};
 use crate::error::{Failure, Outcome};
 use crate::in_memory::{List, ListSink, ListSource, Pair};
 use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
-use millstream_engine::ports::{Clock, Source, StateBackend, SystemClock};
+use millstream_engine::ports::{Clock, RecordSizes, Source, StateBackend, SystemClock};
 use millstream_engine::run::{self, Board, Control, RunPorts};
 use millstream_model::commit::TopicIdentity;
 use millstream_model::ids::{Lineage, PartitionIndex};
@@ -126,7 +126,8 @@ fn ports(
         },
         checkpoints: Box::new(RocksCheckpoints::new(store, place, checkpoints)),
         clock,
-        sink_record_bytes_max: vec![usize::MAX; resolved.sinks.len()],
+        sizes: Arc::new(RecordSizes::any(resolved.sinks.len())),
+        commits: None,
     })
 }
 
@@ -140,6 +141,7 @@ fn identity(resolved: &Resolved, loaded: &Loaded) -> Identity {
         topics: resolved.sources.iter().map(|source| (source.id.clone(), topic(&source.id))).collect(),
         changelog: 0,
         digests: loaded.plan.operators.iter().map(|node| (node.id.clone(), node.digest)).collect(),
+        planned_after: None,
         operators: compose::states(&loaded.plan),
         sink_ids: resolved.sinks.iter().map(|sink| sink.id.clone()).collect(),
         sink_ends: BTreeMap::new(),

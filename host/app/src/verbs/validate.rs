@@ -9,7 +9,7 @@ pub(crate) fn validate(arguments: &Validate) -> Outcome<()> {
     let resolved = super::with_overrides(&file, &arguments.overrides)?;
     let loaded = compose::load(&file, &resolved)?;
     if !arguments.offline {
-        compose::connect(&resolved, compose::Missing::Leave)?;
+        compose::connect(&resolved, compose::Missing::Report)?;
     }
     let plan = &loaded.plan;
     anstream::println!(

@@ -31,6 +31,7 @@ fn every_field_of_the_pipeline_file_has_its_row() {
         ("Nexmark", "## `sources.<id>.nexmark`"),
         ("Operator", "## `operators`"),
         ("Limits", "## `operators.<id>.limits`"),
+        ("Declare", "## `operators.<id>.declare`"),
         ("Sink", "## `sinks`"),
         ("DeadLetters", "## `dead_letters`"),
         ("Create", "## `create`"),

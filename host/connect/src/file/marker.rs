@@ -3,37 +3,38 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A small file beside a sink's file, there from its first epoch until a commit names it. It says that everything in the sink's file was written by a pipeline, so that
-/// a start without a commit may empty it, and empties nothing else that happens to have the name.
+/// A small file beside a sink's file, there from its first epoch until a commit names it. It says that everything in the sink's file was written by this pipeline, so
+/// that a start without a commit may empty it, and empties nothing else that happens to have the name.
 #[derive(Debug)]
 pub(super) struct Marker {
     path: PathBuf,
+    pipeline: String,
 }
 
 impl Marker {
     /// Of `out/counts.jsonl`: `out/.counts.jsonl.uncommitted`.
-    pub(super) fn beside(path: &Path) -> Self {
+    pub(super) fn beside(path: &Path, pipeline: &str) -> Self {
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".uncommitted");
-        Self { path: path.with_file_name(name) }
+        Self { path: path.with_file_name(name), pipeline: pipeline.to_owned() }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is there and speaks of this very file.
+    /// Whether it is there and speaks of this pipeline and this very file.
     pub(super) fn is_of(&self, file: &File) -> bool {
-        let names = fs::read_to_string(&self.path).ok().zip(name(file).ok());
-        names.is_some_and(|(written, name)| written == name)
+        let texts = fs::read_to_string(&self.path).ok().zip(self.text(file).ok());
+        texts.is_some_and(|(written, text)| written == text)
     }
 
     /// Makes it, durably: it has to be there before anything is in the sink's file.
     pub(super) fn write(&self, file: &File) -> io::Result<()> {
-        let name = name(file)?;
+        let text = self.text(file)?;
         let mut marker = File::create(&self.path)?;
-        marker.write_all(name.as_bytes())?;
+        marker.write_all(text.as_bytes())?;
         marker.sync_all()?;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder)?.sync_all()
@@ -47,10 +48,10 @@ impl Marker {
             tracing::warn!(file = %self.path.display(), %reason, "cannot remove a file that is not needed any more");
         }
     }
-}
 
-/// Device and inode of a file, as text.
-fn name(file: &File) -> io::Result<String> {
-    let metadata = file.metadata()?;
-    Ok(format!("{}:{}\n", metadata.dev(), metadata.ino()))
+    /// Device and inode of a file, and whose it is.
+    fn text(&self, file: &File) -> io::Result<String> {
+        let metadata = file.metadata()?;
+        Ok(format!("{}:{} {}\n", metadata.dev(), metadata.ino(), self.pipeline))
+    }
 }

@@ -13,6 +13,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// Where and how a file is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSinkSettings {
+    /// The pipeline's id.
+    pub pipeline: String,
     /// Id in the pipeline file.
     pub sink_id: String,
     /// The file. Its directory has to be there.
@@ -29,8 +31,10 @@ pub struct FileSink {
     /// Bytes written and gathered; the length of the file once `block` is written.
     length: u64,
     block: Vec<u8>,
-    /// Whether a `prepare` since the last `recover` has told of content.
+    /// Whether the last `prepare` since the last `recover` has told of content.
     has_prepared: bool,
+    /// Whether the marker is there.
+    is_marked: bool,
     /// Why what is in the file is not known; `recover` may heal it.
     failed: Option<String>,
     /// Why the disk cannot be relied on; nothing heals it.
@@ -60,13 +64,14 @@ impl FileSink {
             Err(TryLockError::Error(reason)) => return Err(Error::io("lock", path)(reason)),
         }
         let length = length(&file, path)?;
-        let marker = Marker::beside(path);
+        let marker = Marker::beside(path, &settings.pipeline);
         if length == 0 {
             // The file's name has to be as durable as what will be in it.
             sync_folder(path)?;
         }
         let block = Vec::with_capacity(BLOCK_BYTES);
-        Ok(Self { settings, file, marker, length, block, has_prepared: false, failed: None, poisoned: None })
+        let (failed, poisoned) = (None, None);
+        Ok(Self { settings, file, marker, length, block, has_prepared: false, is_marked: false, failed, poisoned })
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -101,11 +106,7 @@ impl FileSink {
             self.poisoned = Some(error.to_string());
             return Err(error);
         }
-        if self.has_prepared {
-            // The length told before is committed by now, or `recover` would have been called.
-            self.marker.remove();
-        }
-        self.has_prepared |= self.length > 0;
+        self.has_prepared = self.length > 0;
         Ok(self.length)
     }
 
@@ -128,6 +129,7 @@ impl FileSink {
         } else {
             self.marker.remove();
         }
+        self.is_marked = committed == 0;
         if length > committed {
             tracing::info!(sink = self.settings.sink_id, file = %path.display(), length, committed, "cuts off what was not committed");
         }
@@ -162,6 +164,14 @@ impl Sink for FileSink {
         self.prepare_length().map_err(self.named())
     }
 
+    fn committed(&mut self) {
+        // Where nothing was in the file, the next epoch is the first one still.
+        if self.has_prepared && self.is_marked {
+            self.marker.remove();
+            self.is_marked = false;
+        }
+    }
+
     fn recover(&mut self, committed_length: u64) -> Result<(), SinkError> {
         self.cut_to(committed_length).map_err(self.named())
     }
@@ -178,7 +188,12 @@ mod tests {
     fn after_a_failed_write_nothing_is_written_until_recovered() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.txt");
-        let settings = FileSinkSettings { sink_id: "out".to_owned(), path: path.clone(), format: SinkFormat::Lines };
+        let settings = FileSinkSettings {
+            pipeline: "p".to_owned(),
+            sink_id: "out".to_owned(),
+            path: path.clone(),
+            format: SinkFormat::Lines,
+        };
         let mut sink = FileSink::open(settings).unwrap();
         sink.recover(0).unwrap();
         let mut batch = RecordBatch::default();

@@ -18,9 +18,17 @@ fn batch(values: &[&str]) -> RecordBatch {
     batch
 }
 
+fn settings(path: &Path) -> FileSinkSettings {
+    FileSinkSettings {
+        pipeline: "p".to_owned(),
+        sink_id: "out".to_owned(),
+        path: path.to_owned(),
+        format: SinkFormat::Lines,
+    }
+}
+
 fn open(path: &Path) -> FileSink {
-    let settings = FileSinkSettings { sink_id: "out".to_owned(), path: path.to_owned(), format: SinkFormat::Lines };
-    FileSink::open(settings).unwrap()
+    FileSink::open(settings(path)).unwrap()
 }
 
 fn text(path: &Path) -> String {
@@ -101,17 +109,37 @@ fn a_file_that_was_there_before_is_not_emptied() {
 }
 
 #[test]
+fn what_another_pipeline_has_begun_is_not_emptied() {
+    let (_folder, path) = folder();
+    let mut sink = FileSink::open(FileSinkSettings { pipeline: "elder".to_owned(), ..settings(&path) }).unwrap();
+    sink.recover(0).unwrap();
+    sink.write(&batch(&["one"])).unwrap();
+    // Committed, and killed before anybody was told.
+    sink.prepare().unwrap();
+    drop(sink);
+    assert!(open(&path).recover(0).is_err());
+    assert_eq!(text(&path), "one\n");
+}
+
+#[test]
 fn a_committed_file_is_not_emptied_by_a_history_that_begins_anew() {
     let (folder, path) = folder();
     let mut sink = open(&path);
     sink.recover(0).unwrap();
-    for value in ["one", "two"] {
-        sink.write(&batch(&[value])).unwrap();
-        sink.prepare().unwrap();
-    }
+    // A commit without content is none yet: what comes next may be cut off.
+    sink.prepare().unwrap();
+    sink.committed();
+    sink.write(&batch(&["lost"])).unwrap();
+    drop(sink);
+    let mut sink = open(&path);
+    sink.recover(0).unwrap();
+    assert_eq!(text(&path), "");
+    sink.write(&batch(&["one"])).unwrap();
+    sink.prepare().unwrap();
+    sink.committed();
     drop(sink);
     assert!(open(&path).recover(0).is_err());
-    assert_eq!(text(&path), "one\ntwo\n");
+    assert_eq!(text(&path), "one\n");
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["out.txt"], "nothing is left beside it");
 }
@@ -131,8 +159,8 @@ fn a_file_shorter_than_what_is_committed_is_refused() {
 fn a_file_has_one_writer() {
     let (_folder, path) = folder();
     let _first = open(&path);
-    let settings = FileSinkSettings { sink_id: "second".to_owned(), path: path.clone(), format: SinkFormat::Lines };
-    let Err(error) = FileSink::open(settings) else { unreachable!("two writers") };
+    let second = FileSinkSettings { sink_id: "second".to_owned(), ..settings(&path) };
+    let Err(error) = FileSink::open(second) else { unreachable!("two writers") };
     assert!(error.to_string().contains("is being written by another process or sink"), "{error}");
 }
 
@@ -144,11 +172,7 @@ fn places_where_no_file_can_be_are_named() {
         (folder.path().to_owned(), "is not a regular file"),
         ("/dev/null".into(), "is not a regular file"),
     ] {
-        let Err(error) =
-            FileSink::open(FileSinkSettings { sink_id: "out".to_owned(), path, format: SinkFormat::Lines })
-        else {
-            unreachable!("opened")
-        };
+        let Err(error) = FileSink::open(settings(&path)) else { unreachable!("opened") };
         assert!(error.to_string().contains(expected), "{error}");
     }
 }

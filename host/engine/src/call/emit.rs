@@ -3,6 +3,9 @@ use millstream_model::column::{BytesColumn, HeadersColumn};
 use millstream_model::column_ref::{CheckedColumn, ColumnRef};
 use millstream_model::descriptor::StateKind;
 
+/// What a cell needs in the changelog beside user key, map key and value: numbers of operator, group and state, a length, and the version of the value.
+const CELL_OVERHEAD_BYTES: usize = 16;
+
 /// An emission as it arrives from a guest; columns that are `None` are the parents'.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputColumns<'a> {
@@ -92,7 +95,8 @@ impl Call {
     ) -> Result<(), Fault> {
         let (limits, rules) = (&self.rules.limits, &self.rules);
         let batch = &self.batch;
-        let record_max = rules.port_record_bytes_max.get(output.port as usize).copied().unwrap_or(usize::MAX);
+        let sinks = rules.port_sinks.get(output.port as usize).map_or(&[][..], Vec::as_slice);
+        let record_max = rules.sizes.of_sinks(sinks);
         let has_headers = headers.is_some_and(|h| !h.is_empty()) || (headers.is_none() && !batch.headers.is_empty());
         let (mut run, mut run_of, mut total) = (0u32, u32::MAX, 0u64);
         for (at, &parent) in output.parents.iter().enumerate() {
@@ -100,7 +104,7 @@ impl Call {
             let key = keys.map_or_else(|| batch.keys.value_len(parent), |column| column.value_len(at));
             let value = values.map_or_else(|| batch.values.value_len(parent), |column| column.value_len(at));
             let head = if has_headers {
-                headers.map_or_else(|| batch.headers.bytes_of(parent), |own| own.bytes_of(at))
+                headers.map_or_else(|| batch.headers.framed_bytes_of(parent), |own| own.framed_bytes_of(at))
             } else {
                 0
             };
@@ -113,7 +117,7 @@ impl Call {
                 format!("an emitted key has {key} bytes, `limits.key` allows {}", limits.key_bytes_max)
             } else if key + value + head > record_max {
                 format!(
-                    "an emitted record has {} bytes, a sink behind the output takes {record_max}",
+                    "an emitted record has {} bytes, a sink behind the output takes {record_max} (the topic's `max.message.bytes`)",
                     key + value + head
                 )
             } else if run > limits.outputs_per_record_max {
@@ -140,7 +144,7 @@ impl Call {
         self.state.check_state(state, StateKind::Value)?;
         let bytes = values.bytes;
         let values = checked(values, key_rows.len(), "state values")?;
-        let max = self.rules.limits.state_value_bytes_max as usize;
+        let surely = self.surely_fits();
         // All bytes at once; those of a refused call go with it.
         let (mut start, _) = self.staged.store(bytes);
         self.staged.ops.reserve(key_rows.len());
@@ -148,8 +152,8 @@ impl Call {
             self.check_key_row(key_row)?;
             let value = values.get(at as u32).map(|bytes| (start, start + bytes.len() as u32));
             let end = value.map_or(start, |(_, end)| end);
-            if (end - start) as usize > max {
-                return Err(self.state_too_large(key_row, (end - start) as usize, max));
+            if (end - start) as usize > surely {
+                self.check_cell(key_row, 0, (end - start) as usize)?;
             }
             start = end;
             self.staged.ops.push(StateOp::Put { state, key_row, value });
@@ -157,10 +161,33 @@ impl Call {
         Ok(())
     }
 
-    fn state_too_large(&self, key_row: u32, len: usize, max: usize) -> Fault {
-        // The last row of the key is the best guess at who made it large; a wrong guess costs one more call.
-        let row = self.key_rows.iter().rposition(|&row| row == key_row).unwrap_or(0) as u32;
-        Fault::Refuse { row, reason: format!("a value in state has {len} bytes, `limits.state_value` allows {max}") }
+    /// Bytes of map key and value of a cell that need no closer look.
+    fn surely_fits(&self) -> usize {
+        let limits = &self.rules.limits;
+        let key = limits.key_bytes_max as usize + CELL_OVERHEAD_BYTES;
+        (limits.state_value_bytes_max as usize).min(self.rules.sizes.of_changelog().saturating_sub(key))
+    }
+
+    /// Sizes of state are checked here, before anything joins the epoch: too large is a failure of that record.
+    fn check_cell(&self, key_row: u32, map_key: usize, value: usize) -> Result<(), Fault> {
+        let key = self.first_rows.get(key_row as usize).map_or(0, |row| self.batch.keys.value_len(*row));
+        let (max, room) = (self.rules.limits.state_value_bytes_max as usize, self.rules.sizes.of_changelog());
+        let cell = key.saturating_add(map_key).saturating_add(value).saturating_add(CELL_OVERHEAD_BYTES);
+        let reason = if value > max {
+            format!("a value in state has {value} bytes, `limits.state_value` allows {max}")
+        } else if cell > room {
+            format!(
+                "a value in state has {cell} bytes with its keys, the changelog takes {room} (the topic's `max.message.bytes`)"
+            )
+        } else {
+            return Ok(());
+        };
+        let mut rows = (0u32..).zip(&self.key_rows).filter(|(_, of)| **of == key_row).map(|(row, _)| row);
+        match (rows.next(), rows.next()) {
+            (Some(row), None) => Err(Fault::Refuse { row, reason }),
+            // Which of several records made it large shows when they come apart.
+            _ => Err(Fault::Limit { limit: "state_value", reason }),
+        }
     }
 
     /// Stages one map entry, or its removal.
@@ -170,9 +197,9 @@ impl Call {
     pub fn put_entry(&mut self, state: u32, key_row: u32, map_key: &[u8], value: Option<&[u8]>) -> Result<(), Fault> {
         self.state.check_state(state, StateKind::Map)?;
         self.check_key_row(key_row)?;
-        let max = self.rules.limits.state_value_bytes_max as usize;
-        if let Some(len) = value.map(<[u8]>::len).filter(|&len| len > max) {
-            return Err(self.state_too_large(key_row, len, max));
+        let bytes = value.map_or(0, <[u8]>::len);
+        if map_key.len().saturating_add(bytes) > self.surely_fits() {
+            self.check_cell(key_row, map_key.len(), bytes)?;
         }
         let map_key = self.staged.store(map_key);
         let value = value.map(|bytes| self.staged.store(bytes));
@@ -235,15 +262,10 @@ impl Call {
     /// Stages a measurement.
     ///
     /// # Errors
-    /// When the name is not one.
+    /// [`Fault::Misuse`] for what is no name, or has another kind; [`Fault::Limit`] for one name too many.
     pub fn metric(&mut self, metric: Metric) -> Result<(), Fault> {
-        let (Metric::Count(name, _) | Metric::Gauge(name, _) | Metric::Observe(name, _)) = &metric;
-        let mut letters = name.bytes();
-        let good = letters.next().is_some_and(|first| first.is_ascii_lowercase())
-            && letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if !good {
-            return misuse(format!("`{name}` is no name of a metric: [a-z][a-z0-9_]*"));
-        }
+        let names_max = self.rules.limits.metric_names_max;
+        self.metric_names.check(&self.rules.metrics, names_max, &metric)?;
         self.staged.metrics.push(metric);
         Ok(())
     }

@@ -1,14 +1,20 @@
 //! One call of an operator: what it may read, and what it has staged so far.
 
 mod emit;
+mod metrics;
 mod reads;
+mod sizes;
 mod staged;
 
 pub use emit::OutputColumns;
+pub use metrics::{Measured, MetricNames, OwnMetric, OwnMetrics};
 pub use reads::EntryRange;
+pub use sizes::SizeLimits;
 pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp};
 
 use crate::keyed::KeyedState;
+use crate::places::Places;
+use millstream_model::ids::SinkIndex;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
@@ -63,10 +69,16 @@ pub struct CallRules {
     pub limits: OperatorLimits,
     /// Names of the outputs, by port.
     pub ports: Vec<String>,
-    /// By port: the largest record (key, value and headers together, in bytes) that all sinks behind it take.
-    pub port_record_bytes_max: Vec<usize>,
+    /// By port: the sinks behind it.
+    pub port_sinks: Vec<Vec<SinkIndex>>,
+    /// The largest records that sinks and changelog take.
+    pub sizes: Arc<SizeLimits>,
     /// Names of the inputs.
     pub inputs: Vec<String>,
+    /// The operator's own metrics, of all its tasks.
+    pub metrics: Arc<OwnMetrics>,
+    /// What the origins of records stand for.
+    pub places: Arc<Places>,
 }
 
 /// A call in the making: owned, so that an operator can keep it beside its instance while the guest runs, and give it back.
@@ -90,6 +102,8 @@ pub struct Call {
     pub staged: Staged,
     /// Limits and names.
     pub rules: Arc<CallRules>,
+    /// Names of metrics, as far as this task knows them.
+    pub metric_names: MetricNames,
 }
 
 impl Call {
@@ -98,6 +112,7 @@ impl Call {
         self.input = input;
         self.mark = mark;
         self.staged.clear();
+        self.metric_names.begin();
         if keyed {
             self.state.begin_batch(&batch.keys, &mut self.key_rows, &mut self.first_rows);
         } else {
@@ -116,6 +131,13 @@ impl Call {
         self.state.apply(&self.staged.ops, &self.staged.arena);
         self.staged.ops.clear();
         self.staged.arena.clear();
+    }
+
+    /// Adds what a call that succeeded has measured to what its epoch has.
+    pub fn apply_metrics(&mut self, measured: &mut Measured) {
+        if !self.staged.metrics.is_empty() {
+            self.metric_names.apply(&self.rules.metrics, &self.staged.metrics, measured);
+        }
     }
 }
 

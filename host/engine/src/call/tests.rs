@@ -1,8 +1,13 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
+use crate::fakes::{FakeDisk, FakeState, Life};
+use crate::keyed::StateColumn;
+use crate::ports::RecordSizes;
+use millstream_model::cell::CellSpace;
 use millstream_model::column::BytesColumn;
 use millstream_model::column_ref::ColumnRef;
+use millstream_model::descriptor::{StateDescriptor, StateKind};
 use millstream_model::record::Origin;
 use proptest::prelude::*;
 
@@ -11,8 +16,10 @@ fn call(values: &[&[u8]], limits: OperatorLimits) -> Call {
     let rules = CallRules {
         limits,
         ports: vec!["out".to_owned(), "late".to_owned()],
-        port_record_bytes_max: vec![64, usize::MAX],
+        port_sinks: vec![vec![SinkIndex(0), SinkIndex(1)], vec![SinkIndex(1)]],
+        sizes: Arc::new(SizeLimits::new(&RecordSizes { sinks: vec![64, usize::MAX], changelog: 900 })),
         inputs: vec!["in".to_owned()],
+        ..CallRules::default()
     };
     let mut call = Call { rules: Arc::new(rules), ..Call::default() };
     let mut batch = RecordBatch::default();
@@ -139,6 +146,62 @@ fn a_record_must_fit_every_sink_behind_its_output() {
     let refused = call.emit(OutputColumns { values: Some(lend(&does_not)), ..parents(0, &[3]) });
     is_refusal(refused, 3, "a sink behind the output takes 64");
     call.emit(OutputColumns { values: Some(lend(&does_not)), ..parents(1, &[3]) }).unwrap();
+}
+
+/// A call of a keyed operator with a value and a map, whose changelog takes 900 bytes.
+fn keyed(keys: &[&[u8]], state_value: u32) -> Call {
+    let column = |name: &str, kind, state| StateColumn {
+        descriptor: StateDescriptor {
+            name: name.to_owned(),
+            kind,
+            version: 1,
+            reads_versions: Vec::new(),
+            migrates_versions: Vec::new(),
+        },
+        space: CellSpace { operator: 0, state },
+    };
+    let columns = vec![column("value", StateKind::Value, 0), column("map", StateKind::Map, 1)];
+    let state = FakeState::new(&Arc::new(FakeDisk::default()), &Life::default());
+    let mut call = call(&[], OperatorLimits { state_value_bytes_max: state_value, ..OperatorLimits::default() });
+    call.state = KeyedState::new(columns, Arc::new(state));
+    let mut batch = RecordBatch::default();
+    keys.iter().for_each(|key| batch.push(Some(key), None, 5, Origin::default()));
+    call.begin(0, Arc::new(batch), Mark::default(), true);
+    call
+}
+
+#[test]
+fn a_state_that_the_limit_or_the_changelog_does_not_take_is_refused_with_its_record() {
+    let put = |call: &mut Call, bytes: usize| call.put_values(0, &[1], lend(&column(&[Some(&vec![0; bytes])])));
+    let mut by_limit = keyed(&[b"a", b"b"], 100);
+    put(&mut by_limit, 100).unwrap();
+    is_refusal(put(&mut by_limit, 101), 1, "has 101 bytes, `limits.state_value` allows 100");
+    let mut by_changelog = keyed(&[b"a", b"b"], 10_000);
+    put(&mut by_changelog, 883).unwrap();
+    is_refusal(put(&mut by_changelog, 884), 1, "has 901 bytes with its keys, the changelog takes 900");
+    let entry = |call: &mut Call, key: usize, value: Option<usize>| {
+        call.put_entry(1, 0, &vec![0; key], value.map(|bytes| vec![0; bytes]).as_deref())
+    };
+    entry(&mut by_changelog, 400, Some(483)).unwrap();
+    is_refusal(entry(&mut by_changelog, 401, Some(483)), 0, "901 bytes with its keys");
+    // What cannot be written can neither be removed: the limit was lowered since.
+    is_refusal(entry(&mut by_changelog, 884, None), 0, "901 bytes with its keys");
+}
+
+#[test]
+fn a_state_that_several_records_made_too_large_is_left_to_the_search() {
+    let mut call = keyed(&[b"a", b"b", b"a"], 100);
+    let failed = call.put_values(0, &[0], lend(&column(&[Some(&[0; 101])])));
+    assert!(matches!(failed, Err(Fault::Limit { limit: "state_value", .. })), "{failed:?}");
+}
+
+#[test]
+fn a_limit_that_is_lowered_holds_from_then_on() {
+    let mut call = plain();
+    let record = column(&[Some(&[0; 61])]);
+    call.emit(OutputColumns { values: Some(lend(&record)), ..parents(0, &[3]) }).unwrap();
+    call.rules.sizes.refresh(&RecordSizes { sinks: vec![63, 63], changelog: 900 }).unwrap();
+    is_refusal(call.emit(OutputColumns { values: Some(lend(&record)), ..parents(0, &[3]) }), 3, "takes 63");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Bytes of commit records: a version byte, then postcard.
 //!
-//! Version 2 ends a `commit` with the catalog and the older versions of states; `open` and `begin` are as in version 1.
+//! Version 2 ends a `commit` with the catalog and the older versions of states, and an `open` with the generations since which modules are named; `begin` is as in
+//! version 1.
 
 use crate::ports::CommitsKey;
 use millstream_model::commit::{BeginRecord, CommitRecord, CommitsEntry, OpenRecord};
@@ -10,8 +11,14 @@ use serde::de::DeserializeOwned;
 /// The version written; every older one must stay readable.
 const VERSION: u8 = 2;
 
-/// What a `commit` of version 1 lacks at its end: two maps, each empty.
-const LACKING_IN_1: [u8; 2] = [0, 0];
+/// What a record of version 1 lacks at its end: maps, each empty.
+fn lacking_in_1(key: CommitsKey) -> &'static [u8] {
+    match key {
+        CommitsKey::Open => &[0],
+        CommitsKey::Begin => &[],
+        CommitsKey::Commit => &[0, 0],
+    }
+}
 
 /// Why bytes are no commit record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,17 +57,15 @@ fn encode(record: &impl Serialize) -> Vec<u8> {
 }
 
 fn decode<T: DeserializeOwned>(key: CommitsKey, bytes: &[u8]) -> Result<T, CodecError> {
-    let key = name(key);
     let Some((&version, rest)) = bytes.split_first() else {
-        return Err(CodecError::Broken { key, reason: "it is empty".to_owned() });
+        return Err(CodecError::Broken { key: name(key), reason: "it is empty".to_owned() });
     };
     let read = match version {
         VERSION => postcard::from_bytes(rest),
-        1 if key == name(CommitsKey::Commit) => postcard::from_bytes(&[rest, &LACKING_IN_1].concat()),
-        1 => postcard::from_bytes(rest),
-        _ => return Err(CodecError::Version { key, version }),
+        1 => postcard::from_bytes(&[rest, lacking_in_1(key)].concat()),
+        _ => return Err(CodecError::Version { key: name(key), version }),
     };
-    read.map_err(|error| CodecError::Broken { key, reason: error.to_string() })
+    read.map_err(|error| CodecError::Broken { key: name(key), reason: error.to_string() })
 }
 
 /// The bytes of an `open` record.
@@ -139,6 +144,22 @@ mod tests {
         assert_eq!(record.positions.iter().map(|position| position.next).collect::<Vec<_>>(), [9]);
         assert_eq!(record.operators.iter().map(|operator| operator.id.as_str()).collect::<Vec<_>>(), ["op"]);
         assert_eq!((record.catalog, record.older_versions), (Catalog::default(), BTreeMap::new()));
+    }
+
+    /// An `open` as version 1 wrote it: of run 2, with one operator `op`.
+    #[rustfmt::skip]
+    const OPEN_OF_1: [u8; 75] = [
+        1, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 2, 1, 104, 3, 10, 0, 0, 0, 0, 1, 2, 111, 112, 1, 1, 1,
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 11, 109, 117, 114,
+        109, 117, 114, 50, 47, 49, 50, 56, 0,
+    ];
+
+    #[test]
+    fn opens_of_version_1_are_read() {
+        let record = decode_open(&OPEN_OF_1).unwrap();
+        assert_eq!((record.incarnation.0, record.key_groups.as_str()), (2, "murmur2/128"));
+        assert!(record.digests.contains_key("op") && record.named_since.is_empty());
+        assert_eq!(decode_open(&encode_open(&record)).unwrap(), record);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 use super::codec::{encode_begin, encode_commit};
 use super::cut::{CutEpoch, is_worth_a_commit};
 use super::decide;
+use super::seed::Seeded;
 use super::sums::{sum_changes, sum_outputs};
 use super::{CommitPorts, CommitterSettings, EpochEnd, EpochLost, Identity, SinkPort, Stop};
+use crate::planted::Bug;
 use crate::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, Meta, TransactionLog};
-use millstream_model::commit::{BeginRecord, Catalog, CatalogEntry, CommitRecord, OutputTotal, PartitionPosition};
+use millstream_model::commit::{
+    BeginRecord, Catalog, CatalogEntry, CommitRecord, OperatorCommit, OutputTotal, PartitionPosition,
+};
 use millstream_model::ids::{EpochNumber, Incarnation, Lineage, SinkIndex, Token};
 use millstream_model::record::RecordBatch;
 use std::collections::BTreeMap;
@@ -37,6 +41,8 @@ pub(super) struct Transaction {
     /// Connections lost when it began.
     connections_lost: u64,
     outputs: Vec<OutputTotal>,
+    /// Cells that are in the changelog already: of the checkpoint that the history begins with.
+    pub(super) seeded: Seeded,
     /// The commit record produced for it, and the changes to apply.
     pub(super) decided: Option<(CommitRecord, Vec<ChangeSet>)>,
     pub(super) may_be_fenced: bool,
@@ -145,12 +151,17 @@ impl Committer {
             let then = before.and_then(|before| decide::find(&before.positions, position));
             then.is_none_or(|then| then.next != position.next)
         };
+        let switches = |operator: &OperatorCommit| {
+            let then = before.and_then(|before| before.operators.iter().find(|then| then.id == operator.id));
+            then.is_some_and(|then| then.generation != operator.generation)
+        };
         let was_finished = before.is_some_and(|before| before.finished);
         let has_outputs = self.open.outputs.iter().any(|total| total.records > 0);
         CutEpoch {
             has_effects: has_outputs
                 || end.changes.iter().any(|changes| !changes.is_empty())
                 || !end.gaps.is_empty()
+                || end.operators.iter().any(switches)
                 || (end.finished && !was_finished),
             has_moved: end.positions.iter().any(moved),
             is_forced: end.force,
@@ -228,6 +239,7 @@ impl Committer {
                 total.checksum = total.checksum.wrapping_add(epoch.checksum);
             }
         }
+        let seeded = self.open.seeded;
         let record = CommitRecord {
             token: self.next_token(),
             previous: before.map(|before| before.token),
@@ -236,8 +248,11 @@ impl Committer {
             operators: end.operators,
             file_lengths,
             output_totals,
-            changes: end.changes.iter().map(|changes| changes.len() as u64).sum(),
-            changes_checksum: end.changes.iter().fold(0, |sum, changes| sum.wrapping_add(sum_changes(changes))),
+            changes: end.changes.iter().fold(seeded.cells, |cells, changes| cells + changes.len() as u64),
+            changes_checksum: end
+                .changes
+                .iter()
+                .fold(seeded.checksum, |sum, changes| sum.wrapping_add(sum_changes(changes))),
             gaps: end.gaps,
             finished: end.finished,
             catalog: self.catalog.clone(),
@@ -273,8 +288,13 @@ impl Committer {
         let meta = seeded.get(..if record.previous.is_none() { 2 } else { 1 }).unwrap_or_default();
         self.ports.state.write(&changes, meta, is_only_copy)?;
         fail::fail_point!("after_apply");
+        for sink in &mut self.ports.sinks {
+            if let SinkPort::Local(local) = sink {
+                local.committed();
+            }
+        }
         let connections_lost = self.ports.log.as_ref().map_or(0, |log| log.connections_lost());
-        let needs_init = connections_lost != self.open.connections_lost;
+        let needs_init = connections_lost != self.open.connections_lost && !Bug::KeepProducer.is_planted();
         self.open = Transaction { needs_init, ..Transaction::new(self.ports.sinks.len()) };
         self.applied = Some(record);
         self.committed_ms = self.ports.clock.monotonic_ms();

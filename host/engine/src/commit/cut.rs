@@ -16,11 +16,16 @@ pub struct OpenEpoch {
 /// Whether to cut the epoch now: its time is over, or it holds more than it should.
 #[must_use]
 pub fn is_due(settings: &CommitSettings, state_memory_bytes: u64, open: &OpenEpoch) -> bool {
+    open.age_ms >= settings.interval_ms.min(settings.transaction_timeout_ms / 3)
+        || is_full(settings, state_memory_bytes, open)
+}
+
+/// Whether the epoch holds more than it should.
+#[must_use]
+pub fn is_full(settings: &CommitSettings, state_memory_bytes: u64, open: &OpenEpoch) -> bool {
     // What is changed can neither be evicted nor dropped before the next commit is applied, and two epochs can be on hand at a time.
     let dirty_bytes_max = state_memory_bytes / 4;
-    open.age_ms >= settings.interval_ms.min(settings.transaction_timeout_ms / 3)
-        || open.output_bytes >= settings.output_bytes_max
-        || open.dirty_bytes >= dirty_bytes_max.max(1)
+    open.output_bytes >= settings.output_bytes_max || open.dirty_bytes >= dirty_bytes_max.max(1)
 }
 
 /// What happened in an epoch that was cut.

@@ -1,15 +1,13 @@
 //! What to do at a start and after a lost epoch, from what was found. Pure.
 
 use super::{Identity, Stop};
+use crate::planted::Bug;
+use crate::swap::restart;
 use millstream_model::commit::{BeginRecord, CommitRecord, CommitsEntry, OpenRecord, PartitionPosition};
 use millstream_model::ids::{Incarnation, Lineage, Token};
 
 /// Function and number of key groups, as `open` records say it.
 pub(super) const KEY_GROUPS: &str = "murmur2/128";
-
-/// A store older than this is no base for a restore: tombstones it has not seen may be gone from the changelog. Half the changelog's
-/// `delete.retention.ms`, in milliseconds.
-const BASE_AGE_MS_MAX: i64 = 12 * 3_600 * 1_000;
 
 /// The newest record of each key in a commits partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,8 +57,12 @@ fn text(token: Option<Token>) -> String {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct StoreFacts {
     pub(super) applied: Option<CommitRecord>,
+    /// The run that wrote it last, or took the checkpoint it was filled from.
+    pub(super) open: Option<OpenRecord>,
     pub(super) is_restoring: bool,
     pub(super) is_from_checkpoint: bool,
+    /// A store older than this, in milliseconds, is no base for a restore: tombstones it has not seen may be gone from the changelog.
+    pub(super) base_age_ms_max: u64,
 }
 
 /// How to begin.
@@ -96,7 +98,10 @@ pub(super) fn at_start(identity: &Identity, found: &Found, store: &StoreFacts, n
         (Some(log), Some(applied)) => (log, applied),
         (Some(_), None) => return Ok(Begin::RestoreEmpty),
         (None, None) => return Ok(Begin::Fresh),
-        (None, Some(_)) if store.is_from_checkpoint => return Ok(Begin::Seed),
+        (None, Some(_)) if store.is_from_checkpoint => {
+            check_checkpoint(identity, store)?;
+            return Ok(Begin::Seed);
+        }
         (None, Some(_)) => {
             return Err(tokens(
                 "the state directory holds commits and the log none",
@@ -126,49 +131,107 @@ pub(super) fn at_start(identity: &Identity, found: &Found, store: &StoreFacts, n
             nothing was changed: `millstream reset` begins anew from a position you choose";
         return Err(tokens("the state directory is ahead of the log", advice.to_owned()));
     }
-    let age_ms = store.applied.as_ref().map_or(0, |applied| now_ms.saturating_sub(applied.committed_ms));
+    let committed_ms = |commit: &Option<CommitRecord>| commit.as_ref().map_or(0, |commit| commit.committed_ms);
+    // The newest commit is a clock as well, and may be ahead of this machine's.
+    let age_ms = now_ms.max(committed_ms(&found.commit)).saturating_sub(committed_ms(&store.applied));
     // Half a restore over a base is a base still: what it wrote, the next one writes again.
-    Ok(if age_ms < BASE_AGE_MS_MAX { Begin::RestoreForward } else { Begin::RestoreEmpty })
+    let is_base = u64::try_from(age_ms).unwrap_or(0) < store.base_age_ms_max || Bug::AnyBase.is_planted();
+    Ok(if is_base { Begin::RestoreForward } else { Begin::RestoreEmpty })
 }
 
 /// Checks that the pipeline still reads what its history is about.
 fn check_identity(identity: &Identity, open: &OpenRecord) -> Result<(), Stop> {
     let id = &identity.id;
-    if open.cluster_id != identity.cluster_id {
-        return Err(Stop::Config(format!(
+    let is_other_cluster = open.cluster_id != identity.cluster_id;
+    match difference(identity, open, is_other_cluster) {
+        None => Ok(()),
+        Some(Difference::Cluster) => Err(Stop::Config(format!(
             "pipeline `{id}` ran against Kafka cluster `{}` and this is cluster `{}`: positions do not carry over; check `kafka.brokers`, or `millstream reset {id}`",
             open.cluster_id, identity.cluster_id
-        )));
-    }
-    if open.key_groups != KEY_GROUPS {
-        return Err(Stop::Config(format!(
+        ))),
+        Some(Difference::Layout) => Err(Stop::Config(format!(
             "the state of pipeline `{id}` is laid out as {}, this Millstream lays it out as {KEY_GROUPS}: use the version that wrote it",
             open.key_groups
-        )));
+        ))),
+        Some(Difference::Source { id: source, problem }) => Err(Stop::Config(format!(
+            "source `{source}` {problem}: give the source another id, or begin anew with `millstream reset {id}`"
+        ))),
     }
-    for (source, now) in &identity.topics {
-        let Some(then) = open.topics.get(source) else { continue };
+}
+
+/// Checks that positions of a checkpoint mean the same records to this pipeline.
+fn check_checkpoint(identity: &Identity, store: &StoreFacts) -> Result<(), Stop> {
+    let Some(open) = &store.open else {
+        return Err(Stop::Config(
+            "the checkpoint does not say which topics its positions are about, so it cannot be begun with: use another one"
+                .to_owned(),
+        ));
+    };
+    // Positions in files are the same wherever outputs go.
+    let has_topics =
+        identity.topics.keys().filter_map(|source| open.topics.get(source)).any(|then| !then.id.is_empty());
+    let is_other_cluster = has_topics && open.cluster_id != identity.cluster_id;
+    match difference(identity, open, is_other_cluster) {
+        None => Ok(()),
+        Some(Difference::Cluster) => Err(Stop::Config(format!(
+            "the checkpoint was taken on Kafka cluster `{}` and this is {}: its positions mean other records here; check `kafka.brokers`",
+            open.cluster_id,
+            if identity.cluster_id.is_empty() {
+                "none".to_owned()
+            } else {
+                format!("cluster `{}`", identity.cluster_id)
+            },
+        ))),
+        Some(Difference::Layout) => Err(Stop::Config(format!(
+            "the checkpoint's state is laid out as {}, this Millstream lays it out as {KEY_GROUPS}: use the version that took it",
+            open.key_groups
+        ))),
+        Some(Difference::Source { id: source, problem }) => Err(Stop::Config(format!(
+            "the checkpoint does not fit: source `{source}` {problem}: give the source another id, with which it begins at its `start`, or use another checkpoint"
+        ))),
+    }
+}
+
+/// Why positions do not carry over.
+enum Difference {
+    Cluster,
+    Layout,
+    Source { id: String, problem: String },
+}
+
+fn difference(identity: &Identity, open: &OpenRecord, is_other_cluster: bool) -> Option<Difference> {
+    if is_other_cluster {
+        return Some(Difference::Cluster);
+    }
+    if open.key_groups != KEY_GROUPS {
+        return Some(Difference::Layout);
+    }
+    identity.topics.iter().find_map(|(source, now)| {
+        let then = open.topics.get(source)?;
         let problem = if then.name != now.name {
-            format!(
-                "read `{}` and is to read `{}` now; positions do not carry over: give the source another id",
-                then.name, now.name
-            )
+            format!("read `{}` and is to read `{}` now; positions do not carry over", then.name, now.name)
         } else if !then.id.is_empty() && !now.id.is_empty() && then.id != now.id {
             format!(
-                "reads topic `{}`, which was deleted and created again (topic id {} became {}), so positions mean other records: give the source another id",
+                "reads topic `{}`, which was deleted and created again (topic id {} became {}), so positions mean other records",
                 now.name, then.id, now.id
             )
         } else if now.partitions < then.partitions {
-            format!(
-                "reads `{}`, which had {} partitions and has {} now: give the source another id",
-                now.name, then.partitions, now.partitions
-            )
+            format!("reads `{}`, which had {} partitions and has {} now", now.name, then.partitions, now.partitions)
         } else {
-            continue;
+            return None;
         };
-        return Err(Stop::Config(format!("source `{source}` {problem}, or begin anew with `millstream reset {id}`")));
+        Some(Difference::Source { id: source.clone(), problem })
+    })
+}
+
+/// Checks that the operators are still those that the plan was made for: until the pipeline is taken, an elder may switch them.
+pub(super) fn check_versions(identity: &Identity, newest: Option<&CommitRecord>) -> Result<(), Stop> {
+    let Some(planned) = &identity.planned_after else { return Ok(()) };
+    let now = restart::versions(newest);
+    match identity.digests.keys().find(|operator| planned.get(*operator) != now.get(*operator)) {
+        Some(operator) => Err(Stop::Overtaken { operator: operator.clone() }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Who resolves, and what was under way.
@@ -211,11 +274,39 @@ pub(super) fn at_resolve(found: &Found, ours: &Resolving) -> Result<Outcome, Sto
 /// Checks that nobody has taken the pipeline since.
 pub(super) fn check_owner(found: &Found, lineage: Lineage, incarnation: Incarnation) -> Result<(), Stop> {
     match &found.open {
-        Some(open) if open.lineage != lineage || open.incarnation > incarnation => {
+        Some(open)
+            if (open.lineage != lineage || open.incarnation > incarnation) && !Bug::IgnoreYounger.is_planted() =>
+        {
             Err(Stop::Fenced { by: Box::new(open.clone()) })
         }
         _ => Ok(()),
     }
+}
+
+/// Checks what somebody sees who only reads: nobody has taken the pipeline, and a commit that was acknowledged long ago is visible.
+pub(super) fn at_audit(
+    found: &Found,
+    (lineage, incarnation): (Lineage, Incarnation),
+    overdue: Option<Token>,
+) -> Result<(), Stop> {
+    check_owner(found, lineage, incarnation)?;
+    let seen = found.commit.as_ref().map(|commit| commit.token);
+    match overdue {
+        Some(overdue) if !is_visible(overdue, seen) => Err(Stop::Tokens {
+            what: "a commit that the brokers acknowledged is not visible to readers",
+            log: text(seen),
+            store: overdue.to_string(),
+            advice: "does a transaction of another program hold the commits topic open, or have brokers lost what they had? \
+                `millstream verify` tells more; start again to go on from what is visible"
+                .to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a commit is among those that are seen, the newest of which is `seen`.
+pub(super) fn is_visible(commit: Token, seen: Option<Token>) -> bool {
+    seen.is_some_and(|seen| seen.lineage == commit.lineage && seen.epoch >= commit.epoch)
 }
 
 /// Joins the positions of an epoch to those of the commit before. A source never goes back but to the positions of a commit.

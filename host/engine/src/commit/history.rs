@@ -74,6 +74,7 @@ impl NewHistory {
             digests: BTreeMap::new(),
             key_groups: KEY_GROUPS.to_owned(),
             sink_starts: BTreeMap::new(),
+            named_since: BTreeMap::new(),
         }
     }
 

@@ -12,12 +12,14 @@ mod decide;
 mod history;
 mod resolve;
 mod restore;
+mod seed;
 mod start;
 mod stop;
 mod sums;
 mod take;
 pub mod verify;
 
+pub use audit::{Acknowledged, Auditor};
 pub use committer::Committer;
 pub use decide::Found;
 pub use history::NewHistory;
@@ -26,7 +28,7 @@ pub use sums::{sum_changes, sum_output, sum_outputs};
 
 use crate::ports::{ChangeSet, Clock, Sink, StateBackend, TransactionLog};
 use millstream_model::commit::{Catalog, CommitRecord, Gap, OperatorCommit, PartitionPosition, TopicIdentity};
-use millstream_model::ids::{Digest, Incarnation, Lineage, Token};
+use millstream_model::ids::{Digest, Generation, Incarnation, Lineage, Token};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -67,6 +69,8 @@ pub struct Identity {
     pub changelog: u32,
     /// Modules the pipeline file names, by operator id.
     pub digests: BTreeMap<String, Digest>,
+    /// What ran in the commit that the plan was made by: [`crate::swap::restart::versions`]. `None` where the plan looks at no commit.
+    pub planned_after: Option<BTreeMap<String, (Digest, Generation)>>,
     /// Operators with state: id and names of states.
     pub operators: Vec<(String, Vec<String>)>,
     /// In the order of the plan.
@@ -84,13 +88,26 @@ pub struct CommitterSettings {
     pub transaction_timeout_ms: u64,
     /// Whether the store was filled from a checkpoint just now.
     pub from_checkpoint: bool,
+    /// How old a store may be, in milliseconds, for the changelog to be laid over it: half the time for which the changelog tells of removed cells.
+    pub base_age_ms_max: u64,
     /// Resolves in a row, without a commit, after which the pipeline stops.
     pub resolves_max: u32,
+    /// The largest cell that the changelog takes, in bytes of key and value.
+    pub cell_bytes_max: usize,
+    /// Bytes of cells in one transaction while a history is begun with the state of a checkpoint.
+    pub seed_bytes_max: usize,
 }
 
 impl Default for CommitterSettings {
     fn default() -> Self {
-        Self { transaction_timeout_ms: 15_000, from_checkpoint: false, resolves_max: 10 }
+        Self {
+            transaction_timeout_ms: 15_000,
+            from_checkpoint: false,
+            base_age_ms_max: 12 * 3_600 * 1_000,
+            resolves_max: 10,
+            cell_bytes_max: usize::MAX,
+            seed_bytes_max: 16 << 20,
+        }
     }
 }
 

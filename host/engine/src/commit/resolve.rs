@@ -1,6 +1,7 @@
 use super::committer::Transaction;
 use super::decide::{self, Found, Outcome, Resolving};
 use super::{Committer, Resolution, SinkPort, Stop};
+use crate::planted::Bug;
 use crate::ports::LogErrorKind;
 
 /// Least pause before a resolve that may be about another owner, in milliseconds.
@@ -52,6 +53,12 @@ impl Committer {
     fn outcome(&mut self) -> Result<Outcome, Stop> {
         let Some(log) = &mut self.ports.log else { return Ok(Outcome::RolledBack) };
         log.init()?;
+        if Bug::AssumeRolledBack.is_planted() {
+            return Ok(Outcome::RolledBack);
+        }
+        if Bug::AssumeCommitted.is_planted() && self.open.decided.is_some() {
+            return Ok(Outcome::Committed);
+        }
         decide::at_resolve(&self.read_log()?, &self.resolving())
     }
 

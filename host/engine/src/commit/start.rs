@@ -1,7 +1,7 @@
-use super::codec::{decode_commit, encode_open};
+use super::codec::{decode_commit, decode_open, encode_open};
 use super::decide::{Begin, StoreFacts};
 use super::take::{Taken, take};
-use super::{CommitPorts, Committer, CommitterSettings, Identity, Started, Stop, restore};
+use super::{CommitPorts, Committer, CommitterSettings, Identity, Started, Stop, restore, seed};
 use crate::ports::{Meta, StateBackend};
 use millstream_model::commit::CommitRecord;
 
@@ -16,7 +16,7 @@ impl Committer {
         identity: Identity,
         settings: CommitterSettings,
     ) -> Result<(Self, Started), Stop> {
-        let store = store_facts(ports.state.as_ref(), settings.from_checkpoint)?;
+        let store = store_facts(ports.state.as_ref(), &settings)?;
         let Taken { found, begin, open, needs_init } = take(&mut ports, &identity, &store)?;
         let bytes = encode_open(&open);
         let newest = if begin == Begin::Seed { None } else { found.commit };
@@ -25,6 +25,8 @@ impl Committer {
         committer.open.needs_init = needs_init;
         committer.catalog.clone_from(&open.catalog);
         let restored_cells = committer.bring_up(begin, store.applied)?;
+        let newest = committer.applied.as_ref().map(|newest| newest.token.to_string());
+        tracing::info!(incarnation = open.incarnation.0, newest, ?begin, restored_cells, "took the pipeline over");
         let has_log = committer.ports.log.is_some();
         committer.ports.state.write(&[], &[(Meta::Open, Some(&bytes))], !has_log)?;
         committer.recover_sinks()?;
@@ -42,29 +44,24 @@ impl Committer {
     }
 
     /// Brings the store to the newest commit.
-    fn bring_up(&mut self, begin: Begin, seed: Option<CommitRecord>) -> Result<u64, Stop> {
-        match begin {
-            Begin::Resume => Ok(0),
-            Begin::Fresh => {
-                self.ports.state.clear()?;
-                Ok(0)
-            }
-            Begin::Seed => {
-                if let Some(seed) = seed {
-                    restore::seed(self, seed)?;
-                }
-                Ok(0)
-            }
-            Begin::RestoreForward | Begin::RestoreEmpty => restore::from_changelog(self, begin == Begin::RestoreEmpty),
+    fn bring_up(&mut self, begin: Begin, checkpoint: Option<CommitRecord>) -> Result<u64, Stop> {
+        match (begin, checkpoint) {
+            (Begin::Resume, _) => Ok(0),
+            (Begin::Fresh, _) | (Begin::Seed, None) => seed::fresh(self).map(|()| 0),
+            (Begin::Seed, Some(checkpoint)) => seed::from_checkpoint(self, checkpoint).map(|()| 0),
+            (Begin::RestoreForward, _) => restore::from_changelog(self, false),
+            (Begin::RestoreEmpty, _) => restore::from_changelog(self, true),
         }
     }
 }
 
-fn store_facts(state: &dyn StateBackend, is_from_checkpoint: bool) -> Result<StoreFacts, Stop> {
+fn store_facts(state: &dyn StateBackend, settings: &CommitterSettings) -> Result<StoreFacts, Stop> {
     let applied = state.meta(Meta::Applied)?;
     Ok(StoreFacts {
         applied: applied.map(|bytes| decode_commit(&bytes)).transpose()?,
+        open: state.meta(Meta::Open)?.map(|bytes| decode_open(&bytes)).transpose()?,
         is_restoring: state.meta(Meta::Restoring)?.is_some(),
-        is_from_checkpoint,
+        is_from_checkpoint: settings.from_checkpoint,
+        base_age_ms_max: settings.base_age_ms_max,
     })
 }

@@ -43,6 +43,14 @@ pub enum Stop {
         /// What to do.
         advice: String,
     },
+    /// Whoever had the pipeline switched an operator after the plan of this start was made: another one has to be made.
+    #[error(
+        "operator `{operator}` was switched to another version while this process started, by the one that had the pipeline: start again"
+    )]
+    Overtaken {
+        /// The operator's id.
+        operator: String,
+    },
     /// The pipeline is not what its history says.
     #[error("{0}")]
     Config(String),

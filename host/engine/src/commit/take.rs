@@ -1,9 +1,11 @@
-use super::codec::{decode_entry, decode_open, encode_open};
+use super::codec::{decode_entry, encode_open};
 use super::decide::{self, Begin, Found, KEY_GROUPS, StoreFacts};
 use super::{CommitPorts, Identity, Stop};
-use crate::ports::{Clock, CommitsKey, LogError, LogErrorKind, Meta, StateBackend, TransactionLog};
+use crate::ports::{Clock, CommitsKey, LogError, LogErrorKind, TransactionLog};
+use crate::swap::restart;
 use millstream_model::commit::{Catalog, OpenRecord};
 use millstream_model::ids::Incarnation;
+use std::collections::BTreeMap;
 
 /// Attempts at writing the `open` record.
 const OPEN_ATTEMPTS: u32 = 10;
@@ -17,7 +19,11 @@ const END_PAUSE_MS: u64 = 100;
 
 /// The newest records of the commits partition.
 pub(super) fn read_log(log: &mut dyn TransactionLog) -> Result<Found, Stop> {
-    let entries = log.read_commits()?;
+    decode(&log.read_commits()?)
+}
+
+/// The newest of each key among what was read.
+pub(super) fn decode(entries: &[(CommitsKey, Vec<u8>)]) -> Result<Found, Stop> {
     let entries = entries.iter().map(|(key, value)| decode_entry(*key, value)).collect::<Result<Vec<_>, _>>()?;
     Ok(Found::newest(entries))
 }
@@ -35,10 +41,10 @@ pub(super) struct Taken {
 /// Takes the pipeline over: fences whoever had it, looks, decides and says so in an `open` record. Where that is not certain to have been committed, all of it is done
 /// again: until then an elder could have gone on.
 pub(super) fn take(ports: &mut CommitPorts, identity: &Identity, store: &StoreFacts) -> Result<Taken, Stop> {
-    let (state, clock) = (ports.state.as_ref(), ports.clock.as_ref());
+    let clock = ports.clock.as_ref();
     let Some(log) = &mut ports.log else {
-        let found = found_in_store(state, store)?;
-        let (begin, open) = decide(identity, &found, store, (state, clock))?;
+        let found = found_in_store(store);
+        let (begin, open) = decide(identity, &found, store, clock.now_ms())?;
         return Ok(Taken { found, begin, open, needs_init: false });
     };
     let mut tried: Option<OpenRecord> = None;
@@ -55,7 +61,7 @@ pub(super) fn take(ports: &mut CommitPorts, identity: &Identity, store: &StoreFa
                 return Err(Stop::Fenced { by: Box::new(newest.clone()) });
             }
         }
-        let (begin, open) = decide(identity, &found, store, (state, clock))?;
+        let (begin, open) = decide(identity, &found, store, clock.now_ms())?;
         match write_open(log.as_mut(), clock, &open) {
             Ok(needs_init) => return Ok(Taken { found, begin, open, needs_init }),
             Err(error) if error.kind == LogErrorKind::Fatal => return Err(error.into()),
@@ -72,22 +78,20 @@ pub(super) fn take(ports: &mut CommitPorts, identity: &Identity, store: &StoreFa
     }))
 }
 
-fn decide(
-    identity: &Identity,
-    found: &Found,
-    store: &StoreFacts,
-    (state, clock): (&dyn StateBackend, &dyn Clock),
-) -> Result<(Begin, OpenRecord), Stop> {
-    let begin = decide::at_start(identity, found, store, clock.now_ms())?;
+fn decide(identity: &Identity, found: &Found, store: &StoreFacts, now_ms: i64) -> Result<(Begin, OpenRecord), Stop> {
+    let begin = decide::at_start(identity, found, store, now_ms)?;
+    // The numbers in the cell keys of a store that came from a checkpoint are that one's.
     let (opened, committed) = match begin {
-        Begin::Seed => (checkpoint_catalog(state)?, store.applied.as_ref()),
+        Begin::Seed => (store.open.as_ref().map(|open| open.catalog.clone()), store.applied.as_ref()),
         _ => (found.open.as_ref().map(|open| open.catalog.clone()), found.commit.as_ref()),
     };
+    decide::check_versions(identity, committed)?;
     let mut catalog = opened.unwrap_or_default();
     if let Some(commit) = committed {
         catalog.extend(&commit.catalog);
     }
-    let open = make_open(identity, found.open.as_ref(), catalog, clock.now_ms())?;
+    let mut open = make_open(identity, found.open.as_ref(), catalog, now_ms)?;
+    open.named_since = restart::named_since(&open.digests, found.open.as_ref(), committed);
     Ok((begin, open))
 }
 
@@ -114,20 +118,11 @@ pub(super) fn end(log: &mut dyn TransactionLog, clock: &dyn Clock) -> Result<(),
 }
 
 /// Without a log the store is the log.
-fn found_in_store(state: &dyn StateBackend, store: &StoreFacts) -> Result<Found, Stop> {
+fn found_in_store(store: &StoreFacts) -> Found {
     if store.is_from_checkpoint {
-        return Ok(Found::default());
+        return Found::default();
     }
-    let open = state.meta(Meta::Open)?;
-    let open = open.map(|bytes| decode_open(&bytes)).transpose()?;
-    Ok(Found { open, begin: None, commit: store.applied.clone() })
-}
-
-/// The numbers in the cell keys of a store that came from a checkpoint.
-fn checkpoint_catalog(state: &dyn StateBackend) -> Result<Option<Catalog>, Stop> {
-    let open = state.meta(Meta::Open)?;
-    let open = open.map(|bytes| decode_open(&bytes)).transpose()?;
-    Ok(open.map(|open| open.catalog))
+    Found { open: store.open.clone(), begin: None, commit: store.applied.clone() }
 }
 
 fn make_open(
@@ -168,5 +163,6 @@ fn make_open(
         digests: identity.digests.clone(),
         key_groups: KEY_GROUPS.to_owned(),
         sink_starts,
+        named_since: BTreeMap::new(),
     })
 }

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-/// Bytes that may wait in an inbox before senders stop polling.
-const INBOX_BYTES_MAX: usize = 16 << 20;
+/// Bytes that may wait in an inbox before senders stop polling, unless said otherwise.
+pub const INBOX_BYTES_MAX: usize = 16 << 20;
 
 /// A batch for an operator, on its way to the owner of its keys.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub struct Exchange {
     inbox: Receiver<Message>,
     /// Bytes waiting in each inbox.
     waiting_bytes: Arc<[AtomicUsize]>,
+    /// Bytes that may wait in one before senders stop polling.
+    inbox_bytes_max: usize,
     /// By stage, by sender: whether its barrier has passed in the cut under way.
     passed: Vec<Vec<bool>>,
     /// Parcels behind a barrier that has passed.
@@ -54,9 +56,10 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Connects `workers` workers; `stages` counts the exchanges on the longest way through the plan.
+    /// Connects `workers` workers; `stages` counts the exchanges on the longest way through the plan, and with `inbox_bytes_max` waiting in an
+    /// inbox nobody polls.
     #[must_use]
-    pub fn connect(workers: u32, stages: u32) -> Vec<Self> {
+    pub fn connect(workers: u32, stages: u32, inbox_bytes_max: usize) -> Vec<Self> {
         let (outlets, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
         let waiting_bytes: Arc<[AtomicUsize]> = (0..workers).map(|_| AtomicUsize::new(0)).collect();
         let connect = |(worker, inbox)| Self {
@@ -64,6 +67,7 @@ impl Exchange {
             outlets: outlets.clone(),
             inbox,
             waiting_bytes: Arc::clone(&waiting_bytes),
+            inbox_bytes_max,
             passed: vec![vec![false; workers as usize]; stages as usize + 1],
             held: VecDeque::new(),
             ready: VecDeque::new(),
@@ -95,7 +99,7 @@ impl Exchange {
     /// Whether every inbox has room.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.waiting_bytes.iter().all(|waiting| waiting.load(Ordering::Relaxed) < INBOX_BYTES_MAX)
+        self.waiting_bytes.iter().all(|waiting| waiting.load(Ordering::Relaxed) < self.inbox_bytes_max)
     }
 
     /// Tells the others that this worker has nothing more for a stage in this epoch; nothing for a stage that is not there.
@@ -194,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_comes_behind_a_barrier_waits_for_the_end_of_the_cut() {
-        let mut workers = Exchange::connect(3, 1);
+        let mut workers = Exchange::connect(3, 1, INBOX_BYTES_MAX);
         let (mut c, mut b, mut a) = (workers.pop().unwrap(), workers.pop().unwrap(), workers.pop().unwrap());
         b.push(0, 1, parcel("b-before"));
         b.push_barrier(1);
@@ -215,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_full_inbox_stops_polling_but_never_pushing_and_opens_again() {
-        let mut workers = Exchange::connect(2, 1);
+        let mut workers = Exchange::connect(2, 1, INBOX_BYTES_MAX);
         let (mut b, a) = (workers.pop().unwrap(), workers.pop().unwrap());
         while a.has_room() {
             let mut batch = RecordBatch::default();
@@ -230,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_reset_leaves_nothing_of_the_epoch() {
-        let mut workers = Exchange::connect(2, 1);
+        let mut workers = Exchange::connect(2, 1, INBOX_BYTES_MAX);
         let (mut b, mut a) = (workers.pop().unwrap(), workers.pop().unwrap());
         a.push(1, 1, parcel("x"));
         a.push_barrier(1);

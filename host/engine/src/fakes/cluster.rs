@@ -85,7 +85,7 @@ impl World {
         Some(self.committed(topic))
     }
 
-    fn committed(&self, topic: Topic) -> Vec<Entry> {
+    pub(super) fn committed(&self, topic: Topic) -> Vec<Entry> {
         let partitions = self.broker.partitions.get(topic.partitions()).unwrap_or_default();
         let entries = partitions.iter().flatten();
         entries.filter(|entry| self.broker.fate(entry.transaction) == Fate::Committed).cloned().collect()
@@ -137,6 +137,14 @@ impl FakeCluster {
     #[must_use]
     pub fn committed(&self, topic: Topic) -> Vec<Entry> {
         self.lock().committed(topic)
+    }
+
+    /// Every record that was ever appended to a topic, whatever became of its transaction.
+    #[must_use]
+    pub fn appended(&self, topic: Topic) -> Vec<Entry> {
+        let world = self.lock();
+        let partitions = world.broker.partitions.get(topic.partitions()).unwrap_or_default();
+        partitions.iter().flatten().cloned().collect()
     }
 
     /// The value of the newest committed record of the commits topic with this key.

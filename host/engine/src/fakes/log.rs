@@ -1,7 +1,7 @@
 use super::broker::Refusal;
 use super::cluster::{PARTITIONS, Topic, World};
 use super::{FakeCluster, Life};
-use crate::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, TransactionLog};
+use crate::ports::{ChangeSet, CommitsKey, CommitsReader, LogError, LogErrorKind, TransactionLog};
 use millstream_model::ids::SinkIndex;
 use millstream_model::key_group::murmur2;
 use millstream_model::record::RecordBatch;
@@ -274,6 +274,40 @@ impl TransactionLog for FakeLog {
         }
         self.live()?;
         if set.is_empty() { Ok(()) } else { visit(&set) }
+    }
+}
+
+/// A process's eyes on the commits of a [`FakeCluster`].
+pub struct FakeCommitsReader {
+    cluster: Arc<FakeCluster>,
+    life: Life,
+}
+
+impl FakeCommitsReader {
+    /// The reader of a process with this life.
+    #[must_use]
+    pub fn new(cluster: &Arc<FakeCluster>, life: &Life) -> Self {
+        Self { cluster: Arc::clone(cluster), life: life.clone() }
+    }
+}
+
+impl CommitsReader for FakeCommitsReader {
+    fn read_stable(&mut self) -> Result<Vec<(CommitsKey, Vec<u8>)>, LogError> {
+        if !self.life.step() {
+            return Err(dead());
+        }
+        let mut world = self.cluster.request();
+        if world.fails(|faults| faults.read) {
+            return Err(error(LogErrorKind::Unknown, "reading the commits", "no answer came"));
+        }
+        let entries = world.committed(Topic::Commits);
+        drop(world);
+        let key = [CommitsKey::Open, CommitsKey::Begin, CommitsKey::Commit];
+        let known = entries.into_iter().filter_map(|entry| {
+            let key = key.into_iter().find(|key| Some(key.as_bytes()) == entry.key.as_deref())?;
+            Some((key, entry.value?))
+        });
+        Ok(known.collect())
     }
 }
 

@@ -20,7 +20,7 @@ pub use chance::Chance;
 pub use clock::FakeClock;
 pub use cluster::{FakeCluster, LogFaults, Topic};
 pub use life::Life;
-pub use log::FakeLog;
+pub use log::{FakeCommitsReader, FakeLog};
 pub use operator::FakeOperator;
 pub use sink::{FakeFile, FakeSink};
 pub use source::{FakeRecord, FakeSource};

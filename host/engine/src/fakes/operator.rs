@@ -11,6 +11,7 @@ type Work = Arc<dyn Fn(&mut Call) -> Result<(), CallError> + Send + Sync>;
 #[derive(Clone)]
 pub struct FakeOperator {
     descriptor: Descriptor,
+    digest: Digest,
     work: Work,
 }
 
@@ -20,7 +21,13 @@ impl FakeOperator {
         descriptor: Descriptor,
         work: impl Fn(&mut Call) -> Result<(), CallError> + Send + Sync + 'static,
     ) -> Self {
-        Self { descriptor, work: Arc::new(work) }
+        Self { descriptor, digest: Digest::default(), work: Arc::new(work) }
+    }
+
+    /// The same, of a module with this digest.
+    #[must_use]
+    pub fn of_module(self, digest: Digest) -> Self {
+        Self { digest, ..self }
     }
 }
 
@@ -30,7 +37,7 @@ impl OperatorFactory for FakeOperator {
     }
 
     fn digest(&self) -> Digest {
-        Digest::default()
+        self.digest
     }
 
     fn instantiate(&self) -> Result<Box<dyn Operator>, OpenError> {

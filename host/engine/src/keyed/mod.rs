@@ -57,6 +57,11 @@ impl KeyedState {
         &self.states
     }
 
+    /// Takes other descriptors of the same states: what is held of them stays.
+    pub fn describe(&mut self, states: Vec<StateColumn>) {
+        self.states = states;
+    }
+
     /// Numbers the keys of a batch in order of first appearance.
     pub fn begin_batch(&mut self, keys: &BytesColumn, key_rows: &mut Vec<u32>, first_rows: &mut Vec<u32>) {
         key_rows.clear();

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod clock;
 mod log;
+mod lookout;
 mod operator;
 mod sink;
 mod source;
@@ -11,6 +12,7 @@ mod state;
 pub use checkpoint::{CheckpointDone, CheckpointError, CheckpointKind, CheckpointTaken, Checkpoints};
 pub use clock::{Clock, SystemClock};
 pub use log::{CommitsKey, LogError, LogErrorKind, TransactionLog};
+pub use lookout::{CommitsReader, RecordSizes, RecordSizesReader};
 pub use operator::{CallError, OpenError, Operator, OperatorFactory};
 pub use sink::{Sink, SinkError};
 pub use source::{PartitionProgress, Poll, Source, SourceError};

@@ -8,8 +8,8 @@ pub trait Operator: Send {
     /// Processes the batch of `call` and stages effects in it. The call is given back in every case; what it staged counts
     /// only with `Ok`.
     ///
-    /// After [`CallError::Trap`], [`CallError::Timeout`] and [`CallError::Limit`] the implementation has replaced its instance, so that the
-    /// next call finds a fresh one.
+    /// After [`CallError::Panic`], [`CallError::Trap`], [`CallError::Timeout`] and [`CallError::Limit`] the implementation replaces its
+    /// instance, so that the next call finds a fresh one.
     ///
     /// # Errors
     /// See [`CallError`]; the variant says what the engine does next.
@@ -65,21 +65,32 @@ pub enum CallError {
     /// The operator must not go on: the engine stops the pipeline at the last commit.
     #[error("asked to stop: {0}")]
     Stop(String),
-    /// The guest trapped: the engine halves the batch until the record at fault is alone.
-    #[error("trapped: {reason}{}", .backtrace.as_deref().map(|trace| format!("\n{trace}")).unwrap_or_default())]
+    /// The guest gave up by itself and said why (a panic, an exception nobody caught, an abort): the engine halves the batch until the record at
+    /// fault is alone.
+    #[error("gave up: {text}{}", below(.backtrace))]
+    Panic {
+        /// What it said.
+        text: String,
+        /// Symbolised frames of the guest, innermost first, one a line.
+        backtrace: Option<String>,
+    },
+    /// The guest was ended by the runtime (a bad memory access, a full call stack) or broke the contract: halved like a panic.
+    #[error("trapped: {reason}{}", below(.backtrace))]
     Trap {
-        /// The trap, or the guest's panic message.
+        /// The trap, or the rule that was broken.
         reason: String,
         /// Symbolised frames of the guest, innermost first, one a line.
         backtrace: Option<String>,
     },
-    /// The call took longer than `limits.batch_time` allows: halved like a trap.
-    #[error("ran longer than {limit_ms} ms (`limits.batch_time`)")]
+    /// The call took longer than `limits.batch_time` allows: halved like a panic.
+    #[error("ran longer than {limit_ms} ms (`limits.batch_time`){}", said(.last_words))]
     Timeout {
         /// What the call had, in milliseconds.
         limit_ms: u64,
+        /// The end of what it wrote to standard error meanwhile.
+        last_words: Option<String>,
     },
-    /// The call hit a limit that is not to be pinned on a row: halved like a trap.
+    /// The call hit a limit that is not to be pinned on a row: halved like a panic.
     #[error("hit `limits.{limit}`: {reason}")]
     Limit {
         /// Name of the setting.
@@ -90,6 +101,15 @@ pub enum CallError {
     /// The host failed under the call (state could not be read): no record is to blame, the pipeline stops.
     #[error("{0}")]
     Host(String),
+}
+
+/// A backtrace below the line it belongs to.
+fn below(backtrace: &Option<String>) -> String {
+    backtrace.as_deref().map(|trace| format!("\n{trace}")).unwrap_or_default()
+}
+
+fn said(last_words: &Option<String>) -> String {
+    last_words.as_deref().map(|words| format!("; its last words: {words}")).unwrap_or_default()
 }
 
 impl CallError {

@@ -14,6 +14,9 @@ pub trait Sink: Send {
     /// When it is not certain to be durable; the sink must not be used again.
     fn prepare(&mut self) -> Result<u64, SinkError>;
 
+    /// What `prepare` told last is committed, and nobody cuts it off any more.
+    fn committed(&mut self) {}
+
     /// Cuts off everything behind the committed length (0 if no commit names the sink).
     ///
     /// # Errors

@@ -1,12 +1,14 @@
 //! What a run shows of itself: counters that workers and the committer add to once a batch, and snapshots of them for people.
 
-use crate::call::Metric;
+pub use crate::call::OwnMetric;
+
+use crate::call::OwnMetrics;
+use crate::swap::{MigrationStatus, SwapStatus};
 use millstream_model::commit::CommitRecord;
 use millstream_model::plan::Plan;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -34,7 +36,7 @@ pub struct SourceCounters {
     pub bytes: Counter,
 }
 
-/// What an operator has done since the start of the process, work of dropped epochs included.
+/// What an operator has done since the start of the process, work of dropped epochs included (but for its own metrics).
 #[derive(Debug, Default)]
 pub struct OperatorCounters {
     /// Records that came in.
@@ -53,63 +55,8 @@ pub struct OperatorCounters {
     pub busy_ns: Counter,
     /// Bytes its cached state holds, as of the last cut of each worker.
     pub state_bytes: AtomicU64,
-    /// Its own metrics.
-    own: Mutex<BTreeMap<String, OwnMetric>>,
-}
-
-/// A metric of the operator's own.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OwnMetric {
-    /// Only rises.
-    Counter(u64),
-    /// Goes up and down.
-    Gauge(f64),
-    /// Observations.
-    Histogram {
-        /// How many.
-        count: u64,
-        /// Their sum.
-        sum: f64,
-    },
-}
-
-/// Names of metrics kept per operator; more are dropped.
-const OWN_METRICS_MAX: usize = 1_000;
-
-impl OperatorCounters {
-    /// Adds measurements of a call that was applied.
-    pub fn measure(&self, metrics: &[Metric]) {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        for metric in metrics {
-            let (Metric::Count(name, _) | Metric::Gauge(name, _) | Metric::Observe(name, _)) = metric;
-            if own.len() >= OWN_METRICS_MAX && !own.contains_key(name) {
-                continue;
-            }
-            match metric {
-                Metric::Count(_, number) => match own.entry(name.clone()).or_insert(OwnMetric::Counter(0)) {
-                    OwnMetric::Counter(sum) => *sum = sum.saturating_add(*number),
-                    other => *other = OwnMetric::Counter(*number),
-                },
-                Metric::Gauge(_, value) => {
-                    own.insert(name.clone(), OwnMetric::Gauge(*value));
-                }
-                Metric::Observe(_, values) => {
-                    let entry = own.entry(name.clone()).or_insert(OwnMetric::Histogram { count: 0, sum: 0.0 });
-                    if let OwnMetric::Histogram { count, sum } = entry {
-                        *count += values.len() as u64;
-                        *sum += values.iter().sum::<f64>();
-                    }
-                }
-            }
-        }
-    }
-
-    /// The operator's own metrics, by name.
-    #[must_use]
-    pub fn own(&self) -> BTreeMap<String, OwnMetric> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
+    /// Its own metrics, of committed epochs.
+    pub own: Arc<OwnMetrics>,
 }
 
 /// What has been written to a sink.
@@ -178,6 +125,8 @@ pub struct Board {
     /// In the order of the plan.
     pub sinks: Vec<SinkCounters>,
     status: Mutex<CommitStatus>,
+    /// In the order of the plan.
+    swaps: Mutex<Vec<SwapStatus>>,
 }
 
 impl Board {
@@ -189,7 +138,25 @@ impl Board {
             operators: plan.operators.iter().map(|_| OperatorCounters::default()).collect(),
             sinks: plan.sinks.iter().map(|_| SinkCounters::default()).collect(),
             status: Mutex::default(),
+            swaps: Mutex::new(plan.operators.iter().map(SwapStatus::of).collect()),
         }
+    }
+
+    /// Which version of each operator runs, and what becomes of it; in the order of the plan.
+    #[must_use]
+    pub fn swaps(&self) -> Vec<SwapStatus> {
+        self.swaps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn update_swap(&self, operator: usize, change: impl FnOnce(&mut SwapStatus)) {
+        if let Some(status) = self.swaps.lock().unwrap_or_else(PoisonError::into_inner).get_mut(operator) {
+            change(status);
+        }
+    }
+
+    /// Shows how far the sweep of an operator's old values is; `None`: there is none.
+    pub fn show_migration(&self, operator: usize, migration: Option<MigrationStatus>) {
+        self.update_swap(operator, |status| status.migration = migration);
     }
 
     /// What the committer has done.

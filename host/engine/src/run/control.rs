@@ -1,20 +1,64 @@
 use super::board::Board;
-use crate::ports::CheckpointDone;
+use crate::ports::{CheckpointDone, CheckpointError};
+use crate::swap::{SwapAnswer, SwapRefused, SwapRequest};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The handle of a run for whoever started it: what to do next, and what is going on.
 pub struct Control {
     drain: AtomicBool,
-    savepoints: Mutex<Vec<CheckpointDone>>,
+    paused: Arc<AtomicBool>,
+    asked: Mutex<Asked>,
     board: Arc<Board>,
+}
+
+/// What was asked for and not taken up yet.
+#[derive(Default)]
+struct Asked {
+    savepoints: Vec<CheckpointDone>,
+    swaps: VecDeque<Asking>,
+    /// The run is over: nobody takes anything up any more.
+    is_over: bool,
+}
+
+/// Something about a version of an operator.
+pub(super) enum Asking {
+    /// To put another module in its place.
+    Swap(SwapRequest),
+    /// To go back to the version before.
+    Rollback {
+        /// The operator's id.
+        operator: String,
+        /// Hears how it went.
+        done: SwapAnswer,
+    },
+}
+
+impl Asking {
+    /// Id of the operator it is about.
+    pub(super) fn operator(&self) -> &str {
+        match self {
+            Self::Swap(request) => &request.operator,
+            Self::Rollback { operator, .. } => operator,
+        }
+    }
+
+    /// Answers, unheard, with what keeps anybody from hearing it.
+    pub(super) fn refuse(self, because: impl FnOnce(String) -> SwapRefused) {
+        let (operator, done) = match self {
+            Self::Swap(request) => (request.operator, request.done),
+            Self::Rollback { operator, done } => (operator, done),
+        };
+        done(Err(because(operator)));
+    }
 }
 
 impl Control {
     /// A handle for a run that has not begun.
     #[must_use]
     pub fn new(board: Board) -> Self {
-        Self { drain: AtomicBool::new(false), savepoints: Mutex::default(), board: Arc::new(board) }
+        Self { drain: AtomicBool::new(false), paused: Arc::default(), asked: Mutex::default(), board: Arc::new(board) }
     }
 
     /// Asks the run to commit what it has read and to end.
@@ -28,13 +72,79 @@ impl Control {
         self.drain.load(Ordering::Relaxed)
     }
 
+    /// Asks the run to read nothing more from its sources until [`Control::resume`]. What was read is processed and committed, and commits go on.
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the run read again.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the run was asked to read nothing.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn paused(&self) -> &Arc<AtomicBool> {
+        &self.paused
+    }
+
     /// Asks for a checkpoint at the next commit, which comes at once; `done` hears how it went.
     pub fn savepoint(&self, done: CheckpointDone) {
-        self.savepoints.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+        let mut asked = self.lock();
+        if !asked.is_over {
+            asked.savepoints.push(done);
+            return;
+        }
+        drop(asked);
+        done(Err(CheckpointError { location: "savepoint".to_owned(), reason: "the run is over".to_owned() }));
+    }
+
+    /// Asks for a module to take over a running operator. One swap at a time: another one is refused while it is under way.
+    pub fn swap(&self, request: SwapRequest) {
+        self.ask(Asking::Swap(request));
+    }
+
+    /// Asks for the version before to take over again, without a trial. It is the newest one that ran in this process before the one that runs, and
+    /// has to be able to read what that wrote.
+    pub fn rollback(&self, operator: &str, done: SwapAnswer) {
+        self.ask(Asking::Rollback { operator: operator.to_owned(), done });
+    }
+
+    fn ask(&self, asking: Asking) {
+        let mut asked = self.lock();
+        if !asked.is_over {
+            asked.swaps.push_back(asking);
+            return;
+        }
+        drop(asked);
+        asking.refuse(|operator| SwapRefused::Ended { operator, failure: None });
     }
 
     pub(super) fn take_savepoints(&self) -> Vec<CheckpointDone> {
-        std::mem::take(&mut *self.savepoints.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.lock().savepoints)
+    }
+
+    pub(super) fn take_swaps(&self) -> VecDeque<Asking> {
+        std::mem::take(&mut self.lock().swaps)
+    }
+
+    /// Nobody will take up what is asked for from now on.
+    pub(super) fn end(&self) {
+        let mut asked = self.lock();
+        asked.is_over = true;
+        let swaps = std::mem::take(&mut asked.swaps);
+        drop(asked);
+        for asking in swaps {
+            asking.refuse(|operator| SwapRefused::Ended { operator, failure: None });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is going on.
@@ -46,6 +156,8 @@ impl Control {
 
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Control").field("drain", &self.drain).field("board", &self.board).finish_non_exhaustive()
+        let mut debug = f.debug_struct("Control");
+        debug.field("drain", &self.drain).field("paused", &self.paused).field("board", &self.board);
+        debug.finish_non_exhaustive()
     }
 }

@@ -1,4 +1,6 @@
 use super::board::{PartitionStatus, RunPhase};
+use super::lookout::{Lookout, Sizes};
+use super::swaps::Swaps;
 use super::{Control, RunEnd, RunError};
 use crate::commit::{Committer, EpochEnd, EpochLost, cut};
 use crate::ports::{CheckpointDone, CheckpointError, CheckpointKind, Checkpoints};
@@ -6,7 +8,7 @@ use crate::worker::{Command, Part, Report, Shared, WorkerError};
 use millstream_model::commit::{CommitRecord, OperatorCommit};
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError};
@@ -15,9 +17,6 @@ use std::time::Duration;
 /// The longest the committer waits for reports before it looks whether it is asked for something.
 const WAIT_MS_MAX: u64 = 20;
 
-/// How often a pipeline without commits looks whether it still is the owner, in milliseconds.
-const AUDIT_EVERY_MS: u64 = 5_000;
-
 /// Emptied batches kept for workers.
 const SPARE_MAX: usize = 64;
 
@@ -25,13 +24,15 @@ const SPARE_MAX: usize = 64;
 /// in the next; of that nothing is written before the one before is decided.
 pub(super) struct Coordinator {
     pub(super) shared: Arc<Shared>,
+    /// Which versions run.
+    pub(super) swaps: Swaps,
     pub(super) committer: Committer,
     commands: Vec<Sender<Command>>,
     pub(super) reports: Receiver<Report>,
     checkpoints: Box<dyn Checkpoints>,
     checkpointed_ms: u64,
-    /// When the log last said that this process is the owner, by a commit or when asked.
-    audited_ms: u64,
+    lookout: Lookout,
+    pub(super) sizes: Arc<Sizes>,
     savepoints: Vec<CheckpointDone>,
     /// The epoch that is open or being cut.
     pub(super) epoch: OpenEpoch,
@@ -39,6 +40,16 @@ pub(super) struct Coordinator {
     pub(super) held: VecDeque<Report>,
     /// Whether every source of some worker has ended since the last cut.
     pub(super) has_ended: bool,
+}
+
+/// What a coordinator is made of.
+pub(super) struct CoordinatorParts {
+    pub(super) committer: Committer,
+    /// To each worker.
+    pub(super) commands: Vec<Sender<Command>>,
+    pub(super) checkpoints: Box<dyn Checkpoints>,
+    pub(super) lookout: Lookout,
+    pub(super) sizes: Arc<Sizes>,
 }
 
 /// What has come in of an epoch.
@@ -67,22 +78,22 @@ impl OpenEpoch {
 
 impl Coordinator {
     pub(super) fn new(
-        shared: Arc<Shared>,
-        committer: Committer,
-        commands: Vec<Sender<Command>>,
+        (shared, swaps): (Arc<Shared>, Swaps),
+        parts: CoordinatorParts,
         reports: Receiver<Report>,
-        checkpoints: Box<dyn Checkpoints>,
     ) -> Self {
         let now_ms = shared.clock.monotonic_ms();
-        let epoch = OpenEpoch::new(commands.len(), shared.plan.sinks.len(), now_ms);
+        let epoch = OpenEpoch::new(parts.commands.len(), swaps.lineup().plan.sinks.len(), now_ms);
         Self {
             shared,
-            committer,
-            commands,
+            swaps,
+            committer: parts.committer,
+            commands: parts.commands,
             reports,
-            checkpoints,
+            checkpoints: parts.checkpoints,
             checkpointed_ms: now_ms,
-            audited_ms: now_ms,
+            lookout: parts.lookout,
+            sizes: parts.sizes,
             savepoints: Vec::new(),
             epoch,
             held: VecDeque::new(),
@@ -94,6 +105,10 @@ impl Coordinator {
     pub(super) fn coordinate(&mut self, control: &Control) -> Result<RunEnd, RunError> {
         self.set_phase(RunPhase::Running);
         loop {
+            if let Some(stop) = self.lookout.stop() {
+                return Err(stop.into());
+            }
+            self.tend_swaps(control);
             self.cut_if_due(control);
             let wait = Duration::from_millis(self.wait_ms());
             let end = match self.reports.recv_timeout(wait) {
@@ -126,7 +141,7 @@ impl Coordinator {
 
     fn wait_ms(&self) -> u64 {
         let age_ms = self.shared.clock.monotonic_ms().saturating_sub(self.epoch.opened_ms);
-        self.shared.plan.commit.interval_ms.saturating_sub(age_ms).clamp(1, WAIT_MS_MAX)
+        self.swaps.lineup().plan.commit.interval_ms.saturating_sub(age_ms).clamp(1, WAIT_MS_MAX)
     }
 
     fn cut_if_due(&mut self, control: &Control) {
@@ -134,7 +149,7 @@ impl Coordinator {
             return;
         }
         self.savepoints.append(&mut control.take_savepoints());
-        let plan = &self.shared.plan;
+        let plan = &self.swaps.lineup().plan;
         let now_ms = self.shared.clock.monotonic_ms();
         let dirty_bytes = self.shared.dirty_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
         let open = cut::OpenEpoch {
@@ -143,8 +158,15 @@ impl Coordinator {
             dirty_bytes,
         };
         let is_last = control.is_draining();
-        let is_asked = is_last || self.has_ended || !self.savepoints.is_empty();
-        if !is_asked && !cut::is_due(&plan.commit, plan.state_memory_bytes, &open) {
+        let (is_asked, is_due) = match self.swaps.trial_is_over() {
+            // A trial has a time of its own, and nobody else's wish makes it shorter.
+            Some(is_over) => (is_over, cut::is_full(&plan.commit, plan.state_memory_bytes, &open)),
+            None => (
+                !self.savepoints.is_empty() || self.swaps.is_armed(),
+                cut::is_due(&plan.commit, plan.state_memory_bytes, &open),
+            ),
+        };
+        if !(is_asked || is_due || is_last || self.has_ended) {
             return;
         }
         if is_last {
@@ -153,14 +175,19 @@ impl Coordinator {
         self.has_ended = false;
         self.epoch.cut_ms = Some(now_ms);
         self.epoch.is_last = is_last;
-        self.tell_all(&Command::Cut { last: is_last });
+        let switch = if is_last { None } else { self.swaps.take_switch() };
+        self.tell_all(&Command::Cut { last: is_last, switch });
     }
 
     /// Takes a report in its turn; tells the end of the run.
     fn hear(&mut self, report: Report) -> Result<Option<RunEnd>, RunError> {
         match report {
             Report::Output { worker, .. } if self.epoch.has_part_of(worker) => self.held.push_back(report),
-            Report::Output { sink, batch, .. } => self.write(sink, batch)?,
+            Report::Output { sink, batch, .. } => {
+                if let Some(batch) = self.swaps.hold(sink, batch) {
+                    self.write_now(sink, batch)?;
+                }
+            }
             Report::Part(part) => {
                 let worker = part.worker;
                 if let Some(place) = self.epoch.parts.get_mut(worker) {
@@ -172,13 +199,18 @@ impl Coordinator {
             }
             Report::Ended => self.has_ended = true,
             Report::Failed(error) => return Err(error.into()),
-            // Answers to what only recovery asks.
-            Report::Held | Report::Ready => {}
+            Report::TrialFailed(fault) => {
+                self.swaps.hear_fault(fault);
+                self.fail_trial_if_told()?;
+            }
+            // News for whoever looks at the trial next, and answers to what only recovery asks.
+            Report::TrialFull | Report::Held | Report::Ready => {}
         }
         Ok(None)
     }
 
-    fn write(&mut self, sink: SinkIndex, batch: RecordBatch) -> Result<(), RunError> {
+    /// Hands records to the committer; false: the epoch was lost, and everything since the newest commit is dropped.
+    pub(super) fn write_now(&mut self, sink: SinkIndex, batch: RecordBatch) -> Result<bool, RunError> {
         let bytes = batch.bytes_len() as u64;
         let written = self.committer.write(sink, &batch);
         self.shared.output_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -188,8 +220,8 @@ impl Coordinator {
         }
         self.reuse(batch);
         match written {
-            Ok(()) => Ok(()),
-            Err(lost) => self.recover(&lost).map(|_| ()),
+            Ok(()) => Ok(true),
+            Err(lost) => self.recover(&lost).map(|record| record.is_some()),
         }
     }
 
@@ -206,14 +238,18 @@ impl Coordinator {
         let parts: Vec<Part> = self.epoch.parts.iter_mut().filter_map(Option::take).collect();
         let finished = parts.iter().all(|part| part.ended);
         self.show_progress(&parts);
+        self.swaps.take_parts(&parts);
+        if !self.judge_trial()? {
+            return Ok(None);
+        }
         let mut end = EpochEnd {
             positions: Vec::new(),
             operators: self.operators(),
             changes: Vec::new(),
             gaps: Vec::new(),
             finished,
-            older_versions: BTreeMap::new(),
-            force: self.epoch.is_last || !self.savepoints.is_empty(),
+            older_versions: self.swaps.lineup().older_versions.clone(),
+            force: self.epoch.is_last || !self.savepoints.is_empty() || self.swaps.forces_commit(),
         };
         for part in parts {
             end.positions.extend(part.positions);
@@ -228,19 +264,7 @@ impl Coordinator {
                 None => return Ok(None),
             },
         };
-        self.audit(record.is_some())?;
         self.after_commit(record, finished)
-    }
-
-    fn audit(&mut self, is_committed: bool) -> Result<(), RunError> {
-        let now_ms = self.shared.clock.monotonic_ms();
-        if is_committed {
-            self.audited_ms = now_ms;
-        } else if now_ms.saturating_sub(self.audited_ms) >= AUDIT_EVERY_MS {
-            self.committer.audit()?;
-            self.audited_ms = now_ms;
-        }
-        Ok(())
     }
 
     /// Opens the next epoch, whose records may have come in already.
@@ -250,22 +274,27 @@ impl Coordinator {
         if let Some(record) = &record {
             let took_ms = self.epoch.cut_ms.map_or(0, |cut_ms| now_ms.saturating_sub(cut_ms));
             self.shared.board.committed(record, took_ms);
+            self.lookout.acknowledged(record);
             for (counters, records) in self.shared.board.sinks.iter().zip(&self.epoch.records) {
                 counters.records.add(*records);
             }
         }
         self.checkpoint(record.is_some(), now_ms);
         let is_last = self.epoch.is_last;
-        self.tell_all(&Command::Applied(record));
+        self.tell_all(&Command::Applied(record.clone()));
         let opened_ms = self.epoch.cut_ms.unwrap_or(now_ms);
-        self.epoch = OpenEpoch::new(self.workers(), self.shared.plan.sinks.len(), opened_ms);
+        self.epoch = OpenEpoch::new(self.workers(), self.swaps.lineup().plan.sinks.len(), opened_ms);
+        self.swaps.epoch_done(record.as_deref());
         if finished {
             return Ok(Some(RunEnd::Finished));
         }
         if is_last {
             return Ok(Some(RunEnd::Drained));
         }
-        for report in std::mem::take(&mut self.held) {
+        self.fail_trial_if_told()?;
+        // Where one of them loses the epoch, the others are dropped with it.
+        for _ in 0..self.held.len() {
+            let Some(report) = self.held.pop_front() else { break };
             if let Some(end) = self.hear(report)? {
                 return Ok(Some(end));
             }
@@ -279,7 +308,7 @@ impl Coordinator {
     }
 
     fn operators(&self) -> Vec<OperatorCommit> {
-        let operators = self.shared.plan.operators.iter();
+        let operators = self.swaps.lineup().plan.operators.iter();
         operators
             .map(|node| OperatorCommit {
                 id: node.id.clone(),
@@ -297,7 +326,7 @@ impl Coordinator {
     }
 
     fn show_progress(&self, parts: &[Part]) {
-        let plan = &self.shared.plan;
+        let plan = &self.swaps.lineup().plan;
         let progress = parts.iter().flat_map(|part| &part.progress);
         let mut positions: Vec<PartitionStatus> = progress
             .map(|(source, progress)| PartitionStatus {
@@ -315,7 +344,7 @@ impl Coordinator {
     fn checkpoint(&mut self, is_new: bool, now_ms: u64) {
         let savepoints = std::mem::take(&mut self.savepoints);
         let Some(record) = self.committer.applied() else {
-            refuse(savepoints, &self.shared.plan.id, "nothing has been committed yet");
+            refuse(savepoints, &self.swaps.lineup().plan.id, "nothing has been committed yet");
             return;
         };
         if !savepoints.is_empty() {
@@ -327,7 +356,7 @@ impl Coordinator {
             self.checkpoints.take(record, CheckpointKind::Savepoint, done);
             return;
         }
-        let interval_ms = self.shared.plan.checkpoint_interval_ms;
+        let interval_ms = self.swaps.lineup().plan.checkpoint_interval_ms;
         if is_new && interval_ms.is_some_and(|interval_ms| now_ms.saturating_sub(self.checkpointed_ms) >= interval_ms) {
             self.checkpointed_ms = now_ms;
             let done: CheckpointDone = Box::new(|taken| match taken {
@@ -342,7 +371,7 @@ impl Coordinator {
     pub(super) fn refuse_savepoints(&mut self, control: &Control) {
         let mut waiting = std::mem::take(&mut self.savepoints);
         waiting.append(&mut control.take_savepoints());
-        refuse(waiting, &self.shared.plan.id, "the run ended before the next commit");
+        refuse(waiting, &self.swaps.lineup().plan.id, "the run ended before the next commit");
     }
 }
 

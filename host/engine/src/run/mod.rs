@@ -3,19 +3,30 @@
 pub mod board;
 mod control;
 mod coordinator;
+mod lookout;
+mod prepare;
 mod recovery;
+mod swaps;
+mod switching;
 mod wiring;
 
 pub use board::Board;
 pub use control::Control;
 
-use crate::commit::{CommitPorts, Committer, CommitterSettings, Identity, Stop};
-use crate::ports::{Checkpoints, Clock, OpenError, OperatorFactory, Source, SourceError};
+use crate::call::SizeLimits;
+use crate::commit::{Auditor, CommitPorts, Committer, CommitterSettings, Identity, Stop};
+use crate::ports::{
+    Checkpoints, Clock, CommitsReader, LogError, OpenError, OperatorFactory, RecordSizesReader, Source, SourceError,
+};
 use crate::worker::{Command, WorkerError};
 use board::RunPhase;
-use coordinator::Coordinator;
+use coordinator::{Coordinator, CoordinatorParts};
+use lookout::{Lookout, Sizes};
 use millstream_model::plan::Plan;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use swaps::Swaps;
+use wiring::PartsMaker;
 
 /// The outside world of a run.
 pub struct RunPorts {
@@ -29,8 +40,10 @@ pub struct RunPorts {
     pub checkpoints: Box<dyn Checkpoints>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// The largest record each sink takes, in bytes of key, value and headers; in the order of the plan.
-    pub sink_record_bytes_max: Vec<usize>,
+    /// Tells the largest records that topics take: at the start, every five minutes, and after an epoch was lost.
+    pub sizes: Arc<dyn RecordSizesReader>,
+    /// Reads the commits beside whoever writes them; none where there is no log.
+    pub commits: Option<Box<dyn CommitsReader>>,
 }
 
 /// How a run ended well.
@@ -59,6 +72,9 @@ pub enum RunError {
     /// A source could not be brought to its position.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The brokers do not tell the largest records that topics take.
+    #[error(transparent)]
+    Sizes(#[from] LogError),
     /// A thread could not be started.
     #[error("a worker thread could not be started: {0}")]
     Thread(std::io::Error),
@@ -75,15 +91,31 @@ pub fn run(
     settings: CommitterSettings,
     control: &Control,
 ) -> Result<RunEnd, RunError> {
-    let state = Arc::clone(&ports.commit.state);
+    let end = run_until_the_end(&plan, ports, identity, settings, control);
+    control.end();
+    control.board().update(|status| status.phase = RunPhase::Ended);
+    end
+}
+
+fn run_until_the_end(
+    plan: &Arc<Plan>,
+    ports: RunPorts,
+    identity: Identity,
+    mut settings: CommitterSettings,
+    control: &Control,
+) -> Result<RunEnd, RunError> {
+    let store = Arc::clone(&ports.commit.state);
+    let limits = Arc::new(SizeLimits::new(&ports.sizes.read()?));
+    settings.cell_bytes_max = limits.of_changelog();
+    let topics = source_topics(&identity);
     let (committer, started) = Committer::start(ports.commit, identity, settings)?;
     if started.finished {
-        control.board().update(|status| status.phase = RunPhase::Ended);
         return Ok(RunEnd::AlreadyFinished);
     }
-    let shared = wiring::share(&plan, control.board(), &ports.clock, ports.sink_record_bytes_max);
-    let factories = wiring::Factories { operators: &ports.operators, state: &state, catalog: &started.catalog };
-    let workers = wiring::make_workers(&shared, factories, ports.sources, &started.positions)?;
+    let shared = wiring::share(plan, control, &ports.clock, (&limits, topics));
+    let maker = PartsMaker { shared: Arc::clone(&shared), store };
+    let lineup = Arc::new(maker.first(plan, &ports.operators, &started.catalog, committer.applied()));
+    let workers = wiring::make_workers(&shared, &lineup, ports.sources, &started.positions)?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();
     for (at, (worker, command)) in workers.workers.into_iter().enumerate() {
@@ -91,14 +123,25 @@ pub fn run(
         let thread = std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || worker.run());
         threads.push(thread.map_err(RunError::Thread)?);
     }
-    let mut coordinator = Coordinator::new(shared, committer, commands, workers.reports, ports.checkpoints);
+    let sizes = Arc::new(Sizes { limits, reader: ports.sizes });
+    let auditor = ports.commits.map(|reader| Auditor::new(reader, &started));
+    let lookout = Lookout::start(auditor, Arc::clone(&sizes), &ports.clock).map_err(RunError::Thread)?;
+    let swaps = Swaps::new(maker, &lineup, commands.len());
+    let parts = CoordinatorParts { committer, commands, checkpoints: ports.checkpoints, lookout, sizes };
+    let mut coordinator = Coordinator::new((shared, swaps), parts, workers.reports);
     let end = coordinator.coordinate(control);
     coordinator.tell_all(&Command::Stop);
     coordinator.refuse_savepoints(control);
+    coordinator.swaps.end();
     for thread in threads {
         // A panic was caught and reported by the worker itself.
         let _ = thread.join();
     }
-    control.board().update(|status| status.phase = RunPhase::Ended);
     end
+}
+
+/// The topic that each source reads, by the source's id; those that read none are not there.
+fn source_topics(identity: &Identity) -> BTreeMap<String, String> {
+    let topics = identity.topics.iter().filter(|(_, topic)| !topic.id.is_empty());
+    topics.map(|(source, topic)| (source.clone(), topic.name.clone())).collect()
 }

@@ -12,8 +12,7 @@ use std::sync::atomic::Ordering;
 pub(super) fn recover(coordinator: &mut Coordinator, lost: &EpochLost) -> Result<Option<CommitRecord>, RunError> {
     tracing::warn!(reason = %lost, "epoch could not be committed; finding out what became of it");
     coordinator.set_phase(RunPhase::Resolving);
-    coordinator.tell_all(&Command::Hold);
-    wait_for_all(coordinator, |report| matches!(report, Report::Held))?;
+    hold(coordinator)?;
     let resolution = coordinator.committer.resolve()?;
     let record = match resolution {
         Resolution::Committed(record) => Some(record),
@@ -27,17 +26,27 @@ pub(super) fn recover(coordinator: &mut Coordinator, lost: &EpochLost) -> Result
     Ok(record)
 }
 
-fn roll_back(coordinator: &mut Coordinator, record: Option<CommitRecord>) -> Result<(), RunError> {
+/// Has every worker stand still: nothing is under way any more.
+pub(super) fn hold(coordinator: &mut Coordinator) -> Result<(), RunError> {
+    coordinator.tell_all(&Command::Hold);
+    wait_for_all(coordinator, |report| matches!(report, Report::Held))
+}
+
+/// Has the workers, who stand still, drop everything since the newest commit.
+pub(super) fn roll_back(coordinator: &mut Coordinator, record: Option<CommitRecord>) -> Result<(), RunError> {
     coordinator.held.clear();
     coordinator.has_ended = false;
     let positions = record.map(|record| record.positions).unwrap_or_default();
-    coordinator.tell_all(&Command::Reset(Arc::from(positions)));
+    let reset = Arc::new(coordinator.swaps.rolled_back(positions));
+    coordinator.tell_all(&Command::Reset(reset));
     wait_for_all(coordinator, |report| matches!(report, Report::Ready))?;
+    // What is too large now was not when it was checked: the same again would be lost the same way.
+    coordinator.sizes.refresh();
     let shared = &coordinator.shared;
     shared.output_bytes.store(0, Ordering::Relaxed);
     shared.board.update(|status| status.rollbacks += 1);
     let now_ms = shared.clock.monotonic_ms();
-    coordinator.epoch = OpenEpoch::new(coordinator.workers(), shared.plan.sinks.len(), now_ms);
+    coordinator.epoch = OpenEpoch::new(coordinator.workers(), coordinator.swaps.lineup().plan.sinks.len(), now_ms);
     Ok(())
 }
 

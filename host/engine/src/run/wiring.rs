@@ -1,41 +1,100 @@
-use super::RunError;
-use super::board::Board;
-use crate::call::CallRules;
-use crate::exchange::Exchange;
-use crate::keyed::{KeyedState, StateColumn};
+use super::{Control, RunError};
+use crate::call::{CallRules, SizeLimits};
+use crate::exchange::{Exchange, INBOX_BYTES_MAX};
+use crate::keyed::StateColumn;
 use crate::ports::{Clock, OperatorFactory, Source, StateBackend};
-use crate::task::Task;
-use crate::worker::{Command, Report, Shared, Worker, WorkerParts};
+use crate::swap::plan::{OlderVersions, older_at_start};
+use crate::task::{Task, TaskParts};
+use crate::worker::{Command, Lineup, Report, Shared, Worker, WorkerParts};
 use millstream_model::cell::CellSpace;
-use millstream_model::commit::{Catalog, PartitionPosition};
+use millstream_model::commit::{Catalog, CatalogEntry, CommitRecord, PartitionPosition};
 use millstream_model::plan::{OperatorNode, Plan, Target};
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 
 pub(super) fn share(
     plan: &Arc<Plan>,
-    board: &Arc<Board>,
+    control: &Control,
     clock: &Arc<dyn Clock>,
-    sink_record_bytes_max: Vec<usize>,
+    (sizes, topics): (&Arc<SizeLimits>, BTreeMap<String, String>),
 ) -> Arc<Shared> {
     Arc::new(Shared {
-        plan: Arc::clone(plan),
-        board: Arc::clone(board),
+        board: Arc::clone(control.board()),
+        paused: Arc::clone(control.paused()),
         clock: Arc::clone(clock),
-        sink_record_bytes_max,
+        sizes: Arc::clone(sizes),
+        topics,
         output_bytes: Default::default(),
         dirty_bytes: (0..plan.workers).map(|_| Default::default()).collect(),
         spare: Mutex::default(),
-        partitions: RwLock::default(),
+        places: Arc::default(),
     })
 }
 
-/// What tasks are made of.
-#[derive(Clone, Copy)]
-pub(super) struct Factories<'a> {
-    pub(super) operators: &'a [Arc<dyn OperatorFactory>],
-    pub(super) state: &'a Arc<dyn StateBackend>,
-    pub(super) catalog: &'a Catalog,
+/// Makes what tasks are made of.
+pub(super) struct PartsMaker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Arc<dyn StateBackend>,
+}
+
+impl PartsMaker {
+    /// Those of one operator. `entry`: its numbers in cell keys.
+    pub(super) fn parts(
+        &self,
+        (at, node): (usize, &OperatorNode),
+        factory: &Arc<dyn OperatorFactory>,
+        entry: Option<&CatalogEntry>,
+        older_versions: OlderVersions,
+    ) -> TaskParts {
+        let shared = &self.shared;
+        let sinks = |targets: &Vec<Target>| {
+            let sinks = targets.iter().filter_map(|target| match target {
+                Target::Sink(sink) => Some(*sink),
+                Target::Operator { .. } => None,
+            });
+            sinks.collect()
+        };
+        let rules = CallRules {
+            limits: node.limits.clone(),
+            ports: node.descriptor.outputs.clone(),
+            port_sinks: node.outputs.iter().map(sinks).collect(),
+            sizes: Arc::clone(&shared.sizes),
+            inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
+            metrics: shared.board.operators.get(at).map(|counters| Arc::clone(&counters.own)).unwrap_or_default(),
+            places: Arc::clone(&shared.places),
+        };
+        let columns = node.descriptor.states.iter().filter_map(|descriptor| {
+            let operator = entry?.number;
+            let state = *entry?.states.get(&descriptor.name)?;
+            Some(StateColumn { descriptor: descriptor.clone(), space: CellSpace { operator, state } })
+        });
+        TaskParts {
+            node: node.clone(),
+            factory: Arc::clone(factory),
+            rules: Arc::new(rules),
+            columns: columns.collect(),
+            older_versions,
+            store: Arc::clone(&self.store),
+        }
+    }
+
+    /// The lineup that a run begins with, behind the newest commit.
+    pub(super) fn first(
+        &self,
+        plan: &Arc<Plan>,
+        factories: &[Arc<dyn OperatorFactory>],
+        catalog: &Catalog,
+        newest: Option<&CommitRecord>,
+    ) -> Lineup {
+        let older_versions = newest.map(|newest| older_at_start(newest, plan)).unwrap_or_default();
+        let operators = plan.operators.iter().zip(factories).enumerate();
+        let operators = operators.map(|(at, (node, factory))| {
+            let older = older_versions.get(&node.id).cloned().unwrap_or_default();
+            Arc::new(self.parts((at, node), factory, catalog.operators.get(&node.id), older))
+        });
+        Lineup { operators: operators.collect(), plan: Arc::clone(plan), older_versions }
+    }
 }
 
 pub(super) struct Workers {
@@ -46,26 +105,25 @@ pub(super) struct Workers {
 /// Makes the workers, their sources at the given positions.
 pub(super) fn make_workers(
     shared: &Arc<Shared>,
-    factories: Factories<'_>,
+    lineup: &Lineup,
     sources: Vec<Vec<Box<dyn Source>>>,
     positions: &[PartitionPosition],
 ) -> Result<Workers, RunError> {
-    let plan = &shared.plan;
+    let plan = &lineup.plan;
     let stages = plan.operators.iter().map(|node| node.stage).max().unwrap_or(0);
     let (reporter, reports) = channel();
     let mut workers = Vec::new();
-    for (mut sources, exchange) in sources.into_iter().zip(Exchange::connect(plan.workers, stages)) {
+    for (mut sources, exchange) in sources.into_iter().zip(Exchange::connect(plan.workers, stages, INBOX_BYTES_MAX)) {
         for (source, node) in sources.iter_mut().zip(&plan.sources) {
             let own: Vec<_> = positions.iter().filter(|position| position.source == node.id).cloned().collect();
             source.seek(&own)?;
         }
-        let tasks = plan.operators.iter().zip(factories.operators);
-        let tasks = tasks.map(|(node, factory)| make_task(shared, factories, node, factory));
         let (commander, commands) = channel();
         let parts = WorkerParts {
             shared: Arc::clone(shared),
+            plan: Arc::clone(plan),
             sources,
-            tasks: tasks.collect::<Result<_, _>>()?,
+            tasks: lineup.operators.iter().map(Task::new).collect::<Result<_, _>>()?,
             exchange,
             commands,
             reports: reporter.clone(),
@@ -73,33 +131,4 @@ pub(super) fn make_workers(
         workers.push((Worker::new(parts), commander));
     }
     Ok(Workers { workers, reports })
-}
-
-fn make_task(
-    shared: &Shared,
-    factories: Factories<'_>,
-    node: &OperatorNode,
-    factory: &Arc<dyn OperatorFactory>,
-) -> Result<Task, RunError> {
-    let largest = |targets: &Vec<Target>| {
-        let sinks = targets.iter().filter_map(|target| match target {
-            Target::Sink(sink) => shared.sink_record_bytes_max.get(sink.at()).copied(),
-            Target::Operator { .. } => None,
-        });
-        sinks.min().unwrap_or(usize::MAX)
-    };
-    let rules = CallRules {
-        limits: node.limits.clone(),
-        ports: node.descriptor.outputs.clone(),
-        port_record_bytes_max: node.outputs.iter().map(largest).collect(),
-        inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
-    };
-    let entry = factories.catalog.operators.get(&node.id);
-    let columns = node.descriptor.states.iter().filter_map(|descriptor| {
-        let operator = entry?.number;
-        let state = *entry?.states.get(&descriptor.name)?;
-        Some(StateColumn { descriptor: descriptor.clone(), space: CellSpace { operator, state } })
-    });
-    let state = KeyedState::new(columns.collect(), Arc::clone(factories.state));
-    Ok(Task::new(node, Arc::clone(factory), Arc::new(rules), state)?)
 }

@@ -3,30 +3,32 @@
 mod dead_letter;
 mod door;
 mod outputs;
+mod parts;
 mod step;
 mod verdicts;
 
-pub use dead_letter::{DeadLetter, Provenance};
+pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
 pub use door::{Door, admit_keys};
+pub use parts::TaskParts;
 pub use step::{Step, next_step};
 pub use verdicts::{Verdict, Verdicts};
 
-use crate::call::{Call, CallRules, Mark, Rejection};
-use crate::keyed::KeyedState;
-use crate::ports::{CallError, ChangeSet, OpenError, Operator, OperatorFactory};
-use millstream_model::plan::OperatorNode;
+use crate::call::{Call, Mark, Measured, Rejection};
+use crate::ports::{CallError, ChangeSet, OpenError, Operator};
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
 
 /// See the module.
 pub struct Task {
-    node: OperatorNode,
-    factory: Arc<dyn OperatorFactory>,
+    parts: Arc<TaskParts>,
     operator: Box<dyn Operator>,
     /// At home between calls.
     call: Option<Box<Call>>,
     /// What a record usually takes, in nanoseconds: the search for a record that loops gives up on parts of a batch after a multiple of it.
     record_ns: u64,
+    /// What the open epoch has measured, and the one that was cut last.
+    measured: Measured,
+    measured_frozen: Measured,
 }
 
 /// What became of one call.
@@ -42,25 +44,43 @@ pub enum Attempt {
 const SEARCH_LIMIT_MS_MIN: u64 = 30;
 
 impl Task {
-    /// Makes the instance.
+    /// Makes a task with an instance of its own.
     ///
     /// # Errors
-    /// When the factory cannot.
-    pub fn new(
-        node: &OperatorNode,
-        factory: Arc<dyn OperatorFactory>,
-        rules: Arc<CallRules>,
-        state: KeyedState,
-    ) -> Result<Self, OpenError> {
-        let operator = factory.instantiate()?;
-        let call = Some(Box::new(Call { state, rules, ..Call::default() }));
-        Ok(Self { node: node.clone(), factory, operator, call, record_ns: 0 })
+    /// When the factory cannot make the instance.
+    pub fn new(parts: &Arc<TaskParts>) -> Result<Self, OpenError> {
+        Ok(Self::with(parts, parts.factory.instantiate()?))
     }
 
-    /// The operator as planned.
+    /// Makes a task of an instance that is there.
     #[must_use]
-    pub fn node(&self) -> &OperatorNode {
-        &self.node
+    pub fn with(parts: &Arc<TaskParts>, operator: Box<dyn Operator>) -> Self {
+        let call = Call { state: parts.state(), rules: Arc::clone(&parts.rules), ..Call::default() };
+        Self {
+            parts: Arc::clone(parts),
+            operator,
+            call: Some(Box::new(call)),
+            record_ns: 0,
+            measured: Measured::default(),
+            measured_frozen: Measured::default(),
+        }
+    }
+
+    /// Goes on with another instance, which has the same states; what is held of them stays. Gives back the instance before.
+    pub fn take_over(&mut self, parts: &Arc<TaskParts>, operator: Box<dyn Operator>) -> Box<dyn Operator> {
+        if let Some(call) = &mut self.call {
+            call.state.describe(parts.columns.clone());
+            call.rules = Arc::clone(&parts.rules);
+        }
+        self.parts = Arc::clone(parts);
+        self.record_ns = 0;
+        std::mem::replace(&mut self.operator, operator)
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn parts(&self) -> &Arc<TaskParts> {
+        &self.parts
     }
 
     /// Makes one call. `searching`: part of a batch that timed out, given less time unless it is a single record.
@@ -68,18 +88,15 @@ impl Task {
         let Some(mut call) = self.call.take() else {
             return Attempt::Failed(CallError::Host("the operator is called while it is called".to_owned()));
         };
-        call.begin(input, Arc::clone(batch), mark, self.node.keyed);
+        call.begin(input, Arc::clone(batch), mark, self.parts.node.keyed);
         call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
         fail::fail_point!("mid_guest_call");
-        let started = std::time::Instant::now();
         let (call, result) = self.operator.process(call);
-        if result.is_ok() {
-            self.learn(started.elapsed(), batch.len());
-        }
         let call = self.call.insert(call);
         match result {
             Ok(()) => {
                 call.apply_state();
+                call.apply_metrics(&mut self.measured);
                 Attempt::Applied(std::mem::take(&mut call.staged.rejections))
             }
             Err(error) => {
@@ -90,7 +107,7 @@ impl Task {
     }
 
     fn time_limit_ms(&self, rows: usize, searching: bool) -> u64 {
-        let limits = &self.node.limits;
+        let limits = &self.parts.node.limits;
         let full = limits.batch_time_ms + limits.record_time_us * rows as u64 / 1_000;
         if !searching || rows == 1 {
             return full;
@@ -99,8 +116,9 @@ impl Task {
         full.min(SEARCH_LIMIT_MS_MIN + usual_ms * 10)
     }
 
-    fn learn(&mut self, elapsed: std::time::Duration, rows: usize) {
-        let record_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX) / rows.max(1) as u64;
+    /// Takes note of what a call that succeeded has taken.
+    pub fn learn(&mut self, elapsed_ns: u64, rows: usize) {
+        let record_ns = elapsed_ns / rows.max(1) as u64;
         self.record_ns = if self.record_ns == 0 { record_ns } else { (self.record_ns * 7 + record_ns) / 8 };
     }
 
@@ -118,12 +136,14 @@ impl Task {
 
     /// Ends the open epoch of the state; see [`KeyedState::freeze`].
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
+        self.measured_frozen.append(std::mem::take(&mut self.measured));
         self.call.as_mut().map_or(0, |call| call.state.freeze(changes))
     }
 
     /// See [`KeyedState::applied`]; then makes room down to `memory_bytes_max`.
     pub fn applied(&mut self, frozen: u32, memory_bytes_max: usize) {
         if let Some(call) = &mut self.call {
+            call.rules.metrics.publish(std::mem::take(&mut self.measured_frozen));
             call.state.applied(frozen);
             if call.state.memory_bytes() > memory_bytes_max {
                 call.state.evict(memory_bytes_max);
@@ -160,12 +180,14 @@ impl Task {
     /// # Errors
     /// When a new instance cannot be made.
     pub fn reset(&mut self) -> Result<(), OpenError> {
+        self.measured = Measured::default();
+        self.measured_frozen = Measured::default();
         if let Some(call) = &mut self.call {
             call.state.drop_epochs();
             call.staged.clear();
             call.batch = Arc::default();
         }
-        self.operator = self.factory.instantiate()?;
+        self.operator = self.parts.factory.instantiate()?;
         Ok(())
     }
 }

@@ -3,8 +3,10 @@ use crate::ports::CallError;
 /// What to do after a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Refuse these rows and call again with the rest.
+    /// Refuse these rows and call again with the rest: the operator will not have them.
     Refuse(Vec<(u32, String)>),
+    /// Refuse the one row of the call: the operator is at fault for it.
+    Blame(String),
     /// Make the same call again after a pause.
     Retry {
         /// The pause in milliseconds.
@@ -41,7 +43,7 @@ pub fn next_step(error: CallError, rows: usize, attempts: u32, retries: u32) -> 
             Step::Retry { after_ms: (10u64 << attempts.min(10)).min(RETRY_PAUSE_MS_MAX) }
         }
         failed if rows > 1 => Step::Split { at: rows / 2, timed_out: matches!(failed, CallError::Timeout { .. }) },
-        failed => Step::Refuse(vec![(0, failed.to_string())]),
+        failed => Step::Blame(failed.to_string()),
     }
 }
 
@@ -54,6 +56,15 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_halves_as_a_trap_does_and_its_text_is_the_reason() {
+        let panic =
+            || CallError::Panic { text: "index out of bounds".to_owned(), backtrace: Some("   0: f".to_owned()) };
+        assert_eq!(next_step(panic(), 8, 1, 3), Step::Split { at: 4, timed_out: false });
+        let reason = "gave up: index out of bounds\n   0: f".to_owned();
+        assert_eq!(next_step(panic(), 1, 1, 3), Step::Blame(reason));
+    }
+
+    #[test]
     fn a_trap_halves_until_the_record_is_alone() {
         let mut rows = 4_096;
         let mut halvings = 0;
@@ -62,7 +73,7 @@ mod tests {
             halvings += 1;
         }
         assert_eq!((rows, halvings), (1, 12));
-        assert_eq!(next_step(trap(), 1, 1, 0), Step::Refuse(vec![(0, "trapped: unreachable".to_owned())]));
+        assert_eq!(next_step(trap(), 1, 1, 0), Step::Blame("trapped: unreachable".to_owned()));
     }
 
     #[test]
@@ -71,7 +82,7 @@ mod tests {
         assert!(matches!(next_step(retry(), 5, 1, 2), Step::Retry { .. }));
         assert!(matches!(next_step(retry(), 5, 2, 2), Step::Retry { .. }));
         assert!(matches!(next_step(retry(), 5, 3, 2), Step::Split { at: 2, .. }));
-        assert!(matches!(next_step(retry(), 1, 3, 2), Step::Refuse(_)));
+        assert!(matches!(next_step(retry(), 1, 3, 2), Step::Blame(_)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use super::{Command, Report, Worker, WorkerError};
-use millstream_model::commit::{CommitRecord, PartitionPosition};
+use millstream_model::commit::CommitRecord;
+use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
 
 /// Committed positions are told to the sources at most this often, in milliseconds.
@@ -11,25 +12,32 @@ impl Worker {
         loop {
             let command = match self.ahead.take() {
                 Some(command) => command,
-                None if self.is_held => match self.commands.recv() {
+                None if self.is_held || self.awaits.is_some() => match self.commands.recv() {
                     Ok(command) => command,
                     Err(_) => return Ok(false),
                 },
                 None => match self.commands.try_recv() {
                     Ok(command) => command,
-                    Err(TryRecvError::Empty) => return Ok(true),
+                    Err(TryRecvError::Empty) => {
+                        self.tell_committed();
+                        return Ok(true);
+                    }
                     Err(TryRecvError::Disconnected) => return Ok(false),
                 },
             };
             match command {
-                Command::Cut { last } => self.begin_cut(last),
-                Command::Applied(record) => self.applied(record.as_deref()),
+                Command::Cut { last, switch } => self.begin_cut(last, switch),
+                Command::Applied(record) => {
+                    self.applied(record);
+                    self.switch_if_awaited()?;
+                }
+                Command::Proceed => self.proceed(),
                 Command::Hold => {
                     self.is_held = true;
                     self.report(Report::Held);
                 }
-                Command::Reset(positions) => {
-                    self.reset(&positions)?;
+                Command::Reset(reset) => {
+                    self.reset(&reset)?;
                     self.report(Report::Ready);
                 }
                 Command::Resume => self.is_held = false,
@@ -38,36 +46,34 @@ impl Worker {
         }
     }
 
-    fn applied(&mut self, record: Option<&CommitRecord>) {
+    fn applied(&mut self, record: Option<Arc<CommitRecord>>) {
         let memory_bytes_max = self.task_memory_bytes();
         for (task, frozen) in self.tasks.iter_mut().zip(self.cut.frozen()) {
             task.applied(*frozen, memory_bytes_max);
         }
+        if record.is_some() {
+            self.untold = record;
+        }
+    }
+
+    /// Tells the sources the newest commit, as soon as the one told last is old enough: the last commit before a pause is told as well.
+    fn tell_committed(&mut self) {
+        if self.untold.is_none() {
+            return;
+        }
         let now_ms = self.shared.clock.monotonic_ms();
-        if let Some(record) = record
-            && now_ms.saturating_sub(self.committed_told_ms) >= COMMITTED_TOLD_EVERY_MS
+        if now_ms.saturating_sub(self.committed_told_ms) >= COMMITTED_TOLD_EVERY_MS
+            && let Some(record) = self.untold.take()
         {
             self.committed_told_ms = now_ms;
-            self.intake.committed(&self.shared.plan, &record.positions);
+            self.intake.committed(&self.plan, &record.positions);
         }
     }
 
     /// Each stateful task's share of the memory for state.
     pub(super) fn task_memory_bytes(&self) -> usize {
-        let stateful = self.shared.plan.operators.iter().filter(|node| !node.descriptor.states.is_empty()).count();
+        let stateful = self.plan.operators.iter().filter(|node| !node.descriptor.states.is_empty()).count();
         let shares = (stateful * self.exchange.workers()).max(1) as u64;
-        usize::try_from(self.shared.plan.state_memory_bytes / shares).unwrap_or(usize::MAX)
-    }
-
-    /// Drops everything since the commit with these positions.
-    fn reset(&mut self, positions: &[PartitionPosition]) -> Result<(), WorkerError> {
-        self.exchange.reset();
-        self.outputs.iter_mut().for_each(millstream_model::record::RecordBatch::clear);
-        self.cut.reset();
-        for task in &mut self.tasks {
-            task.reset()?;
-        }
-        self.intake.seek(&self.shared.plan, positions)?;
-        Ok(())
+        usize::try_from(self.plan.state_memory_bytes / shares).unwrap_or(usize::MAX)
     }
 }

@@ -1,6 +1,7 @@
 use super::{Report, Worker, WorkerError};
 use crate::call::Call;
 use crate::exchange::{Parcel, split_rows};
+use crate::swap::Tally;
 use millstream_model::ids::{OperatorIndex, SinkIndex};
 use millstream_model::plan::Target;
 use millstream_model::record::RecordBatch;
@@ -23,7 +24,10 @@ impl Worker {
             Target::Operator { operator, input } => self.hand_over(operator, input, batch),
             Target::Sink(sink) => {
                 self.touched = true;
-                if let Some(output) = self.outputs.get_mut(sink.at()) {
+                // A batch that would fit as a whole has no record that does not.
+                if batch.framed_bytes_len() > self.shared.sizes.of_sink(sink) {
+                    self.deliver_fitting(sink, batch)?;
+                } else if let Some(output) = self.outputs.get_mut(sink.at()) {
                     output.append(batch);
                 }
                 self.flush_full(sink.at());
@@ -34,8 +38,8 @@ impl Worker {
 
     /// Hands records to an operator: the rows of a keyed one to the owners of their keys.
     fn hand_over(&mut self, operator: OperatorIndex, input: u32, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operator(operator) else { return Ok(()) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operator(operator) else { return Ok(()) };
         if !node.keyed || self.exchange.workers() == 1 {
             return self.run_operator(operator.at(), input, batch);
         }
@@ -72,8 +76,8 @@ impl Worker {
 
     /// Takes what a call emitted to where its outputs lead.
     pub(super) fn route(&mut self, at: usize, call: &Call) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operators.get(at) else { return Ok(()) };
         let mut records = 0;
         for output in call.staged.outputs() {
             records += output.parents.len() as u64;
@@ -85,9 +89,10 @@ impl Worker {
                 self.flush_full(sink.at());
             }
         }
-        if let Some(counters) = shared.board.operators.get(at) {
+        if let Some(counters) = self.shared.board.operators.get(at) {
             counters.records_out.add(records);
         }
+        self.count(at, Tally { emitted: records, ..Tally::default() });
         for (port, targets) in (0u32..).zip(&node.outputs) {
             if targets.iter().any(|target| matches!(target, Target::Operator { .. })) {
                 self.route_on(port, targets, call)?;

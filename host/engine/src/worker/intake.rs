@@ -2,12 +2,11 @@ use super::{Worker, WorkerError};
 use crate::call::Mark;
 use crate::ports::{PartitionProgress, Poll, Source, SourceError};
 use millstream_model::commit::{Gap, PartitionPosition};
-use millstream_model::ids::SourceIndex;
 use millstream_model::limits::BatchLimits;
 use millstream_model::plan::Plan;
 use millstream_model::record::RecordBatch;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Rows of a piece after a call with a whole batch has failed: small, so that a cut can fall between pieces. After a piece has failed its rows come one by
 /// one. Pieces double with each that goes well.
@@ -57,24 +56,26 @@ impl Intake {
         self.rest.is_none() && self.turns.iter().all(|turn| turn.ended)
     }
 
-    /// The next records and the source they are from.
-    fn take(&mut self) -> Result<Option<(usize, RecordBatch)>, SourceError> {
+    /// The next records and the source they are from, at most that many.
+    fn take(&mut self, rows_max: usize) -> Result<Option<(usize, RecordBatch)>, SourceError> {
+        let piece_rows = self.piece_rows.min(rows_max).max(1);
         if self.rest.is_some() {
-            return Ok(self.take_piece());
+            return Ok(self.take_piece(piece_rows));
         }
         let Some(at) = self.next_turn() else { return Ok(None) };
         let mut batch = std::mem::take(&mut self.spare);
         let (Some(source), Some(turn)) = (self.sources.get_mut(at), self.turns.get_mut(at)) else { return Ok(None) };
-        let poll = source.poll(&mut batch, &self.limits)?;
+        let limits = BatchLimits { rows_max: self.limits.rows_max.min(rows_max).max(1), ..self.limits };
+        let poll = source.poll(&mut batch, &limits)?;
         turn.ended = poll == Poll::End;
         turn.quiet = if batch.is_empty() { QUIET_TURNS } else { 0 };
         if batch.is_empty() {
             self.spare = batch;
             return Ok(None);
         }
-        if batch.len() > self.piece_rows {
+        if batch.len() > piece_rows {
             self.rest = Some(Rest { source: at, batch, from: 0 });
-            return Ok(self.take_piece());
+            return Ok(self.take_piece(piece_rows));
         }
         Ok(Some((at, batch)))
     }
@@ -97,9 +98,9 @@ impl Intake {
         None
     }
 
-    fn take_piece(&mut self) -> Option<(usize, RecordBatch)> {
+    fn take_piece(&mut self, piece_rows: usize) -> Option<(usize, RecordBatch)> {
         let rest = self.rest.as_mut()?;
-        let to = rest.batch.len().min(rest.from as usize + self.piece_rows) as u32;
+        let to = rest.batch.len().min(rest.from as usize + piece_rows) as u32;
         let rows: Vec<u32> = (rest.from..to).collect();
         let mut piece = std::mem::take(&mut self.spare);
         piece.gather(&rest.batch, &rows);
@@ -211,7 +212,7 @@ impl Worker {
     /// Takes records from a source all the way to the sinks.
     pub(super) fn read(&mut self) -> Result<(), WorkerError> {
         let had_ended = self.intake.has_ended();
-        let Some((source, batch)) = self.intake.take()? else {
+        let Some((source, batch)) = self.intake.take(self.rows_left())? else {
             if !had_ended && self.intake.has_ended() {
                 self.report(super::Report::Ended);
             }
@@ -219,12 +220,12 @@ impl Worker {
         };
         fail::fail_point!("after_poll");
         self.make_known(source);
-        let shared = Arc::clone(&self.shared);
-        let now_ms = shared.clock.now_ms();
+        let plan = Arc::clone(&self.plan);
+        let now_ms = self.shared.clock.now_ms();
         self.mark = Mark { watermark_ms: None, now_ms };
         let batch = Arc::new(batch);
         self.touched = false;
-        for target in shared.plan.sources.get(source).map_or(&[][..], |node| &node.targets) {
+        for target in plan.sources.get(source).map_or(&[][..], |node| &node.targets) {
             self.deliver(*target, &batch)?;
             if self.retreat {
                 break;
@@ -255,8 +256,8 @@ impl Worker {
     /// Partitions are made known before the first record of theirs can be refused somewhere.
     fn make_known(&mut self, source: usize) {
         for progress in self.intake.take_unknown(source) {
-            let mut known = self.shared.partitions.write().unwrap_or_else(PoisonError::into_inner);
-            known.insert(progress.index, (SourceIndex(source as u16), progress.partition));
+            let id = self.plan.sources.get(source).map(|node| node.id.as_str()).unwrap_or_default();
+            self.shared.places.insert(progress.index, id, progress.partition);
         }
     }
 }

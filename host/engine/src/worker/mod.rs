@@ -4,27 +4,37 @@ mod commands;
 mod cut;
 mod deliver;
 mod intake;
+mod lineup;
 mod protocol;
 mod refuse;
 mod search;
+mod switch;
+mod trial;
 
+pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
+pub use switch::{Reset, Switch};
+pub use trial::{Quota, TrialFault, Watch};
 
-use crate::call::Mark;
+use crate::call::{Mark, SizeLimits};
 use crate::exchange::Exchange;
+use crate::places::Places;
 use crate::ports::{Clock, Source};
 use crate::run::board::Board;
+use crate::swap::Tally;
 use crate::task::{Task, Verdicts};
 use cut::Cut;
 use intake::Intake;
-use millstream_model::ids::{PartitionIndex, SourceIndex};
+use millstream_model::commit::CommitRecord;
 use millstream_model::plan::Plan;
-use millstream_model::record::RecordBatch;
+use millstream_model::record::{Origin, RecordBatch};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use switch::Awaits;
+use trial::Trial;
 
 /// How long a worker waits for commands or parcels when there is nothing to do.
 const IDLE_WAIT: Duration = Duration::from_millis(5);
@@ -34,27 +44,30 @@ const PARCEL_WAIT: Duration = Duration::ZERO;
 
 /// What all workers and the committer share.
 pub struct Shared {
-    /// The pipeline.
-    pub plan: Arc<Plan>,
     /// Counters.
     pub board: Arc<Board>,
+    /// Whether nothing is to be read from the sources.
+    pub paused: Arc<AtomicBool>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Largest record each sink takes, in bytes.
-    pub sink_record_bytes_max: Vec<usize>,
+    /// The largest records that sinks and changelog take.
+    pub sizes: Arc<SizeLimits>,
+    /// The topic that each source reads, by the source's id; those that read none are not there.
+    pub topics: BTreeMap<String, String>,
     /// Bytes of outputs on their way to the committer.
     pub output_bytes: AtomicU64,
     /// Bytes of state changed in the open epoch, nearly.
     pub dirty_bytes: Vec<AtomicU64>,
     /// Emptied batches for outputs.
     pub spare: Mutex<Vec<RecordBatch>>,
-    /// Source and number of each partition, by its position among all.
-    pub partitions: RwLock<BTreeMap<PartitionIndex, (SourceIndex, i32)>>,
+    /// What the origins of records stand for.
+    pub places: Arc<Places>,
 }
 
 /// See the module.
 pub struct Worker {
     shared: Arc<Shared>,
+    plan: Arc<Plan>,
     intake: Intake,
     tasks: Vec<Task>,
     exchange: Exchange,
@@ -77,12 +90,26 @@ pub struct Worker {
     /// Whether the delivery in hand is to be repeated in small pieces.
     retreat: bool,
     committed_told_ms: u64,
+    /// The newest commit, if the sources have not been told.
+    untold: Option<Arc<CommitRecord>>,
+    /// What it waits for, standing still.
+    awaits: Option<Awaits>,
+    trial: Option<Trial>,
+    /// The record that the last error is about.
+    blamed: Option<Origin>,
+    /// What each operator did in the open epoch.
+    tallies: Vec<Tally>,
+    watch: Option<Watch>,
+    /// Whether the watched record was failed on.
+    has_failed_again: bool,
 }
 
 /// What a worker is made of.
 pub struct WorkerParts {
     /// What it shares with others.
     pub shared: Arc<Shared>,
+    /// The pipeline.
+    pub plan: Arc<Plan>,
     /// Its part of every source, in the order of the plan.
     pub sources: Vec<Box<dyn Source>>,
     /// In the order of the plan.
@@ -99,9 +126,9 @@ impl Worker {
     /// Puts a worker together.
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
-        let sinks = parts.shared.plan.sinks.len();
+        let sinks = parts.plan.sinks.len();
         Self {
-            intake: Intake::new(parts.sources, parts.shared.plan.batch),
+            intake: Intake::new(parts.sources, parts.plan.batch),
             cut: Cut::new(parts.tasks.len()),
             split: vec![Vec::new(); parts.exchange.workers()],
             tasks: parts.tasks,
@@ -117,6 +144,14 @@ impl Worker {
             touched: false,
             retreat: false,
             committed_told_ms: 0,
+            untold: None,
+            awaits: None,
+            trial: None,
+            blamed: None,
+            tallies: vec![Tally::default(); parts.plan.operators.len()],
+            watch: None,
+            has_failed_again: false,
+            plan: parts.plan,
             shared: parts.shared,
         }
     }
@@ -141,24 +176,31 @@ impl Worker {
             if !self.obey()? {
                 return Ok(());
             }
-            self.receive(PARCEL_WAIT)?;
-            self.advance_cut();
-            if self.may_read() {
-                self.read()?;
-            } else {
-                self.wait()?;
+            if let Err(error) = self.turn() {
+                self.fail_trial(error)?;
             }
         }
     }
 
+    fn turn(&mut self) -> Result<(), WorkerError> {
+        self.receive(PARCEL_WAIT)?;
+        self.advance_cut()?;
+        if self.awaits.is_some() {
+            return Ok(());
+        }
+        if self.may_read() { self.read() } else { self.wait() }
+    }
+
     /// Whether to take records from the sources: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
-    fn may_read(&self) -> bool {
+    fn may_read(&mut self) -> bool {
         let output_bytes = self.shared.output_bytes.load(Ordering::Relaxed);
         !self.cut.is_open()
             && !self.cut.was_last()
             && !self.intake.has_ended()
-            && output_bytes < self.shared.plan.commit.output_bytes_max
+            && !self.shared.paused.load(Ordering::Relaxed)
+            && output_bytes < self.plan.commit.output_bytes_max
             && self.exchange.has_room()
+            && !self.is_sated()
     }
 
     /// Waits for something to do when the sources are not to be read.
@@ -177,6 +219,8 @@ impl Worker {
         }
         let mut patience = patience;
         while let Some(parcel) = self.exchange.next(patience) {
+            // There is no batch of a source that could come again instead.
+            self.touched = true;
             self.run_operator(parcel.operator as usize, parcel.input, &Arc::new(parcel.batch))?;
             patience = Duration::ZERO;
         }

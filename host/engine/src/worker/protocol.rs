@@ -1,6 +1,9 @@
 //! What the committer and its workers tell each other.
 
+use super::switch::{Reset, Switch};
+use super::trial::TrialFault;
 use crate::ports::{ChangeSet, OpenError, PartitionProgress, SourceError};
+use crate::swap::Tally;
 use millstream_model::commit::{CommitRecord, Gap, PartitionPosition};
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
@@ -13,13 +16,17 @@ pub enum Command {
     Cut {
         /// Whether the run ends with this epoch.
         last: bool,
+        /// Another version of an operator, for the epoch behind it.
+        switch: Option<Arc<Switch>>,
     },
     /// The epoch of your last part is in the store; the commit's record, if there was one.
     Applied(Option<Arc<CommitRecord>>),
+    /// The epoch of your last part was a trial, and is passed: go on.
+    Proceed,
     /// Stop where you are, and say so.
     Hold,
-    /// Forget everything since the commit with these positions, and say so.
-    Reset(Arc<[PartitionPosition]>),
+    /// Forget everything since the newest commit, and say so.
+    Reset(Arc<Reset>),
     /// Go on.
     Resume,
     /// End.
@@ -42,6 +49,10 @@ pub enum Report {
     Part(Part),
     /// Every source of the worker has come to its end.
     Ended,
+    /// The new version was given all the records that its trial takes.
+    TrialFull,
+    /// The new version failed its trial. The worker stands still.
+    TrialFailed(TrialFault),
     /// The worker stands still.
     Held,
     /// The worker has forgotten the epoch.
@@ -65,6 +76,10 @@ pub struct Part {
     pub gaps: Vec<Gap>,
     /// Whether all its sources have come to their end.
     pub ended: bool,
+    /// What each operator did, in the order of the plan.
+    pub tallies: Vec<Tally>,
+    /// Whether an operator failed on the record that is watched.
+    pub has_failed_again: bool,
 }
 
 /// Why a worker cannot go on.
@@ -84,6 +99,14 @@ pub enum WorkerError {
         /// The record at fault, or the first one of the call.
         place: String,
         /// Why.
+        reason: String,
+    },
+    /// A record does not fit where it has to go, and nothing smaller can go there in its place.
+    #[error("a record is too large, of {place}: {reason}")]
+    TooLarge {
+        /// The record.
+        place: String,
+        /// How large, for what, and what to do.
         reason: String,
     },
     /// A thread panicked: a bug in Millstream.

@@ -1,16 +1,18 @@
 use super::search::Portion;
 use super::{Worker, WorkerError};
-use crate::task::{DeadLetter, Provenance, admit_keys};
+use crate::places::Place;
+use crate::swap::Tally;
+use crate::task::{DeadLetter, LETTER_BYTES_MIN, Provenance, Verdict, admit_keys};
+use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::plan::ErrorPolicy;
 use millstream_model::record::RecordBatch;
-use std::borrow::Cow;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 impl Worker {
     /// Takes out of a batch what may not enter the operator: records without a key or with one that is too long, and those it has failed on before.
     pub(super) fn admit(&mut self, at: usize, whole: Portion) -> Result<Portion, WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(whole) };
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operators.get(at) else { return Ok(whole) };
         let door = admit_keys(node, &whole.batch);
         if door.is_none() && self.verdicts.is_empty() {
             return Ok(whole);
@@ -21,15 +23,18 @@ impl Worker {
         for &row in &door.dropped {
             keep_out(row);
         }
-        let known = self.verdicts.known(at as u16, &whole.batch);
-        let refused = door.refused.iter().map(|refused| (refused.row, &refused.reason));
-        let refused: Vec<_> = refused.chain(known.iter().map(|known| (known.row, &known.reason))).collect();
-        for (row, reason) in refused {
-            if keep_out(row) {
-                self.refuse(at, &whole.batch, row, reason)?;
+        let known = self.verdicts.known((at as u16, node.digest), &whole.batch);
+        for refused in &door.refused {
+            if keep_out(refused.row) {
+                self.refuse(at, &whole.batch, refused.row, &refused.reason)?;
             }
         }
-        if let Some(counters) = shared.board.operators.get(at) {
+        for known in &known {
+            if keep_out(known.row) {
+                self.refuse_again(at, &whole.batch, known)?;
+            }
+        }
+        if let Some(counters) = self.shared.board.operators.get(at) {
             counters.dropped.add(door.dropped.len() as u64);
         }
         let whole = match door.replaced {
@@ -43,26 +48,32 @@ impl Worker {
         Ok(whole.part(&left, false))
     }
 
+    /// Refuses a record for which the operator was called before.
+    fn refuse_again(&mut self, at: usize, batch: &RecordBatch, known: &Verdict) -> Result<(), WorkerError> {
+        if known.is_fault && self.is_tried(at) {
+            return Err(self.stopped(at, batch, known.row, known.reason.clone()));
+        }
+        if known.is_fault {
+            self.blame(at, batch, known.row);
+        } else {
+            self.count(at, Tally { records: 1, rejected: 1, ..Tally::default() });
+        }
+        self.refuse(at, batch, known.row, &known.reason)
+    }
+
     /// Applies the operator's error policy to a record.
     pub(super) fn refuse(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: &str) -> Result<(), WorkerError> {
-        let shared = Arc::clone(&self.shared);
-        let Some(node) = shared.plan.operators.get(at) else { return Ok(()) };
+        let (plan, shared) = (Arc::clone(&self.plan), Arc::clone(&self.shared));
+        let Some(node) = plan.operators.get(at) else { return Ok(()) };
         let counters = shared.board.operators.get(at);
         if let Some(counters) = counters {
             counters.refused.add(1);
         }
         self.touched = true;
-        match (node.on_error, shared.plan.dead_letters) {
+        match (node.on_error, plan.dead_letters) {
             (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, reason.to_owned())),
-            (ErrorPolicy::DeadLetter, Some(sink)) => {
-                let (source, partition, offset) = self.place(batch, row);
-                let provenance =
-                    Provenance { source: &source, partition, offset, operator: &node.id, digest: node.digest };
-                let max = shared.sink_record_bytes_max.get(sink.at()).copied().unwrap_or(usize::MAX);
-                if let Some(letters) = self.outputs.get_mut(sink.at()) {
-                    DeadLetter { batch, row, reason }.append_to(&provenance, max, letters);
-                }
-                self.flush_full(sink.at());
+            (ErrorPolicy::DeadLetter, Some(_)) => {
+                self.write_letter(DeadLetter { batch, row, reason }, Some((&node.id, node.digest)))?;
             }
             (ErrorPolicy::Skip, _) | (ErrorPolicy::DeadLetter, None) => {
                 if let Some(counters) = counters {
@@ -74,23 +85,60 @@ impl Worker {
         Ok(())
     }
 
-    /// Source id, partition and offset a record comes from.
-    fn place(&self, batch: &RecordBatch, row: u32) -> (Cow<'static, str>, i32, i64) {
-        let origin = batch.origins.get(row as usize).copied().unwrap_or_default();
-        let known = self.shared.partitions.read().unwrap_or_else(PoisonError::into_inner);
-        let place = known.get(&origin.partition).copied();
-        let (source, partition) = match place {
-            Some((source, partition)) => (self.shared.plan.source(source).map(|node| node.id.clone()), partition),
-            None => (None, -1),
-        };
-        (source.map_or(Cow::Borrowed("unknown"), Cow::Owned), partition, origin.offset)
+    /// Hands records of a source to a sink, but for those it does not take: no operator was there that could have refused them.
+    pub(super) fn deliver_fitting(&mut self, sink: SinkIndex, batch: &RecordBatch) -> Result<(), WorkerError> {
+        let (plan, max) = (Arc::clone(&self.plan), self.shared.sizes.of_sink(sink));
+        let (fitting, too_large): (Vec<u32>, Vec<u32>) =
+            (0..batch.len() as u32).partition(|row| batch.framed_bytes(*row) <= max);
+        if let Some(output) = self.outputs.get_mut(sink.at()) {
+            output.gather(batch, &fitting);
+        }
+        for row in too_large {
+            let id = plan.sinks.get(sink.at()).map_or("", |node| node.id.as_str());
+            let bytes = batch.framed_bytes(row);
+            let reason =
+                format!("the record has {bytes} bytes, sink `{id}` takes {max} (the topic's `max.message.bytes`)");
+            if plan.dead_letters.is_none() {
+                let reason = format!("{reason}: raise that, or name `dead_letters`");
+                return Err(WorkerError::TooLarge { place: self.shown_place(batch, row), reason });
+            }
+            self.write_letter(DeadLetter { batch, row, reason: &reason }, None)?;
+        }
+        Ok(())
+    }
+
+    fn write_letter(&mut self, letter: DeadLetter<'_>, operator: Option<(&str, Digest)>) -> Result<(), WorkerError> {
+        let Some(sink) = self.plan.dead_letters else { return Ok(()) };
+        let Place { source, partition, offset } = self.place(letter.batch, letter.row);
+        let topic = self.shared.topics.get(&*source).map_or("", String::as_str);
+        let provenance = Provenance { source: &source, topic, partition, offset, operator };
+        let max = self.shared.sizes.of_sink(sink);
+        let letters = self.outputs.get_mut(sink.at());
+        if letters.is_none_or(|letters| letter.append_to(&provenance, max, letters)) {
+            self.flush_full(sink.at());
+            return Ok(());
+        }
+        let reason = format!(
+            "`dead_letters` takes records of {max} bytes (the topic's `max.message.bytes`), and no letter of this one is that small: {LETTER_BYTES_MIN} are enough for any. \
+             It was refused because: {}",
+            letter.reason
+        );
+        Err(WorkerError::TooLarge { place: self.shown_place(letter.batch, letter.row), reason })
+    }
+
+    fn place(&self, batch: &RecordBatch, row: u32) -> Place {
+        self.shared.places.of(batch.origins.get(row as usize).copied().unwrap_or_default())
+    }
+
+    fn shown_place(&self, batch: &RecordBatch, row: u32) -> String {
+        let Place { source, partition, offset } = self.place(batch, row);
+        format!("source `{source}`, partition {partition}, offset {offset}")
     }
 
     /// The error that stops the pipeline on behalf of an operator.
-    pub(super) fn stopped(&self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
-        let operator = self.shared.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
-        let (source, partition, offset) = self.place(batch, row);
-        let place = format!("source `{source}`, partition {partition}, offset {offset}");
-        WorkerError::Stopped { operator, place, reason }
+    pub(super) fn stopped(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
+        self.blamed = batch.origins.get(row as usize).copied();
+        let operator = self.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
+        WorkerError::Stopped { operator, place: self.shown_place(batch, row), reason }
     }
 }

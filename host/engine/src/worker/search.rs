@@ -1,9 +1,11 @@
 use super::{Worker, WorkerError};
+use crate::call::{Call, Rejection};
+use crate::planted::Bug;
 use crate::ports::CallError;
-use crate::task::{Attempt, Step, next_step};
+use crate::swap::Tally;
+use crate::task::{Attempt, Step, Verdict, next_step};
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A part of a batch as it was delivered to an operator.
 pub(super) struct Portion {
@@ -49,7 +51,7 @@ impl Worker {
             if !error.names_its_rows() {
                 let rows = portion.batch.len();
                 self.intake.shrink(rows);
-                if rows > 1 && !self.touched {
+                if rows > 1 && !self.touched && !Bug::WholeBatches.is_planted() {
                     self.retreat = true;
                     return Ok(());
                 }
@@ -64,12 +66,13 @@ impl Worker {
         let mark = self.mark;
         let memory_bytes_max = self.task_memory_bytes();
         let Some(task) = self.tasks.get_mut(at) else { return Ok(None) };
-        let started = Instant::now();
+        let started_ns = self.shared.clock.monotonic_ns();
         let attempt = task.attempt(input, &portion.batch, mark, portion.searching);
+        let elapsed_ns = self.shared.clock.monotonic_ns().saturating_sub(started_ns);
         let counters = self.shared.board.operators.get(at);
         if let Some(counters) = counters {
             counters.calls.add(1);
-            counters.busy_ns.add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            counters.busy_ns.add(elapsed_ns);
         }
         let rejections = match attempt {
             Attempt::Applied(rejections) => rejections,
@@ -81,21 +84,29 @@ impl Worker {
             }
         };
         self.touched = true;
+        task.learn(elapsed_ns, portion.batch.len());
         task.trim(memory_bytes_max);
         let Some(call) = task.take_call() else { return Ok(None) };
-        if let Some(counters) = counters
-            && !call.staged.metrics.is_empty()
-        {
-            counters.measure(&call.staged.metrics);
-        }
-        for rejection in &rejections {
-            self.refuse(at, &portion.batch, rejection.row, &rejection.reason)?;
-        }
-        self.route(at, &call)?;
+        let (records, rejected) = (portion.batch.len() as u64, rejections.len() as u64);
+        self.count(at, Tally { records, rejected, ..Tally::default() });
+        let routed = self.route_all(at, &portion.batch, &rejections, &call);
         if let Some(task) = self.tasks.get_mut(at) {
             task.give_back(call);
         }
-        Ok(None)
+        routed.map(|()| None)
+    }
+
+    fn route_all(
+        &mut self,
+        at: usize,
+        batch: &RecordBatch,
+        rejections: &[Rejection],
+        call: &Call,
+    ) -> Result<(), WorkerError> {
+        for rejection in rejections {
+            self.refuse(at, batch, rejection.row, &rejection.reason)?;
+        }
+        self.route(at, call)
     }
 
     /// Decides what to call next after a failure, and refuses records that are found to be at fault.
@@ -107,12 +118,23 @@ impl Worker {
         error: CallError,
         portions: &mut Vec<Portion>,
     ) -> Result<(), WorkerError> {
-        let retries = self.shared.plan.operators.get(at).map_or(0, |node| node.retries);
+        let (retries, digest) =
+            self.plan.operators.get(at).map_or_else(Default::default, |node| (node.retries, node.digest));
         let count = portion.batch.len() as u32;
         match next_step(error, portion.batch.len(), portion.attempts, retries) {
+            Step::Blame(reason) if self.is_tried(at) => return Err(self.stopped(at, &portion.batch, 0, reason)),
+            Step::Blame(reason) => {
+                self.blame(at, &portion.batch, 0);
+                let verdict = Verdict { row: portion.delivered_row(0), reason: reason.clone(), is_fault: true };
+                self.verdicts.remember((at as u16, digest), delivered, verdict);
+                self.refuse(at, &portion.batch, 0, &reason)?;
+            }
             Step::Refuse(refused) => {
+                let rejected = refused.len() as u64;
+                self.count(at, Tally { records: rejected, rejected, ..Tally::default() });
                 for (row, reason) in &refused {
-                    self.verdicts.remember(at as u16, delivered, portion.delivered_row(*row), reason);
+                    let verdict = Verdict { row: portion.delivered_row(*row), reason: reason.clone(), is_fault: false };
+                    self.verdicts.remember((at as u16, digest), delivered, verdict);
                     self.refuse(at, &portion.batch, *row, reason)?;
                 }
                 let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);
@@ -120,7 +142,7 @@ impl Worker {
                 portions.push(portion.part(&left, portion.searching));
             }
             Step::Retry { after_ms } => {
-                std::thread::sleep(Duration::from_millis(after_ms));
+                self.shared.clock.pause(after_ms);
                 portions.push(portion);
             }
             Step::Split { at: first, timed_out } => {

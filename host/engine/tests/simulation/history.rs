@@ -3,10 +3,12 @@
 use crate::check::{Outcome, SINKS, nexts};
 use crate::model::Model;
 use crate::seen::Seen;
+use crate::versions::Version;
 use crate::world::World;
 use millstream_engine::commit::sum_changes;
-use millstream_model::commit::{CommitRecord, OpenRecord, OutputTotal};
-use millstream_model::ids::{Lineage, Token};
+use millstream_engine::ports::ChangeSet;
+use millstream_model::commit::{CatalogEntry, CommitRecord, OpenRecord, OutputTotal};
+use millstream_model::ids::{Generation, Lineage, Token};
 use std::collections::{BTreeMap, HashMap};
 
 /// The commits so far.
@@ -42,10 +44,32 @@ impl History {
         if let Some(open) = &seen.open {
             self.take_open(open)?;
         }
+        if self.is_part_of_the_beginning(seen, world) {
+            self.take_changes(seen);
+            world.note("parts of a seed");
+        }
         match &seen.commit {
             Some((_, record)) => self.take_commit(record, seen, world),
             None => Ok(()),
         }
+    }
+
+    /// A part of the checkpoint, before the commit that counts it.
+    pub(crate) fn is_part_of_the_beginning(&self, seen: &Seen, world: &World) -> bool {
+        self.last.is_none() && world.scenario.is_seeded && seen.is_part_of_a_seed()
+    }
+
+    /// The version that a commit says it was made with. Its generation is the one before, or the next one where the module is another.
+    fn version_of(&self, record: &CommitRecord) -> Result<Version, String> {
+        let of =
+            |record: &CommitRecord| record.operators.first().map(|operator| (operator.generation, operator.digest));
+        let Some((generation, digest)) = of(record) else { return Ok(Version::FIRST) };
+        let before = self.last.as_ref().and_then(of).unwrap_or((Generation(1), Version::FIRST.digest()));
+        let steps = generation.0.wrapping_sub(before.0.0);
+        if steps > 1 || (steps == 0) != (digest == before.1) {
+            return Err(format!("generation {generation} of {digest} comes after {} of {}", before.0, before.1));
+        }
+        Version::of(&digest).ok_or_else(|| format!("{digest} is no version"))
     }
 
     fn take_open(&mut self, open: &OpenRecord) -> Outcome {
@@ -53,7 +77,13 @@ impl History {
             if open.lineage != before.lineage || open.incarnation <= before.incarnation {
                 return Err(format!("run {} was opened after run {}", open.incarnation, before.incarnation));
             }
-            if before.catalog.operators.iter().any(|(id, entry)| open.catalog.operators.get(id) != Some(entry)) {
+            let stays = |(id, entry): (&String, &CatalogEntry)| {
+                open.catalog.operators.get(id).is_some_and(|now| {
+                    now.number == entry.number
+                        && entry.states.iter().all(|(state, number)| now.states.get(state) == Some(number))
+                })
+            };
+            if !before.catalog.operators.iter().all(stays) {
                 return Err("an operator's numbers were changed".to_owned());
             }
         }
@@ -88,7 +118,7 @@ impl History {
             }
         }
         let nexts = nexts(record, &world.scenario.ends);
-        let mut expected = self.model.advance(&nexts);
+        let mut expected = self.model.advance(&nexts, self.version_of(record)?);
         for (sink, expected) in expected.iter_mut().enumerate() {
             if world.topic(sink).is_none() {
                 expected.clear();
@@ -106,16 +136,14 @@ impl History {
                 return Err(format!("{} says {said:?} of sink `{id}`, which holds {total:?}", record.token));
             }
         }
-        if record.changes != seen.changes.len() as u64 || record.changes_checksum != sum_changes(&seen.changes) {
+        // The first commit of a history that begins with a checkpoint counts all of its cells.
+        let seeded = before.is_none() && world.scenario.is_seeded;
+        let (changes, checksum) = if seeded { sum_of(&self.changelog) } else { Default::default() };
+        let changes = changes + seen.changes.len() as u64;
+        if record.changes != changes || record.changes_checksum != checksum.wrapping_add(sum_changes(&seen.changes)) {
             return Err(format!("{} does not say what was changed", record.token));
         }
-        for (key, value) in seen.changes.keys.iter().zip(seen.changes.values.iter()) {
-            let key = key.unwrap_or_default().to_vec();
-            match value {
-                Some(value) => drop(self.changelog.insert(key, value.to_vec())),
-                None => drop(self.changelog.remove(&key)),
-            }
-        }
+        self.take_changes(seen);
         if self.changelog != self.model.cells() {
             return Err(format!("the changelog up to {} is not the state", record.token));
         }
@@ -123,4 +151,23 @@ impl History {
         self.last = Some(record.clone());
         Ok(())
     }
+
+    fn take_changes(&mut self, seen: &Seen) {
+        for (key, value) in seen.changes.keys.iter().zip(seen.changes.values.iter()) {
+            let key = key.unwrap_or_default().to_vec();
+            match value {
+                Some(value) => drop(self.changelog.insert(key, value.to_vec())),
+                None => drop(self.changelog.remove(&key)),
+            }
+        }
+    }
+}
+
+fn sum_of(cells: &BTreeMap<Vec<u8>, Vec<u8>>) -> (u64, u64) {
+    let mut changes = ChangeSet::default();
+    for (key, value) in cells {
+        changes.keys.push(Some(key));
+        changes.values.push(Some(value));
+    }
+    (changes.len() as u64, sum_changes(&changes))
 }

@@ -5,7 +5,7 @@
 //! Whole runs, with the engine's own workers and threads, go through the same world; there a seed decides the failures, not what thread is when where.
 //!
 //! `MILLSTREAM_SIMULATION_SEEDS` says how many seeds, `MILLSTREAM_SIMULATION_SEED` runs a single one.
-#![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods, reason = "tests")]
 
 mod check;
 mod fate;
@@ -18,6 +18,9 @@ mod ports;
 mod process;
 mod scenario;
 mod seen;
+mod spy;
+mod swapping;
+mod versions;
 mod whole;
 mod world;
 
@@ -100,17 +103,26 @@ fn every_planted_bug_is_caught() {
     assert!(missed.is_empty(), "not caught within {SEEDS_PER_MUTANT} seeds: {missed:?}");
 }
 
-#[test]
-fn whole_runs_with_their_threads_keep_the_invariants() {
+fn run_whole(has_swaps: bool) {
     let single = setting("MILLSTREAM_SIMULATION_RUN");
     let count = single.map_or_else(|| setting("MILLSTREAM_SIMULATION_RUNS").unwrap_or(RUNS), |_| 1);
     let first = single.unwrap_or(0);
     let mut notes = Notes::default();
     for seed in first..first + count {
-        match whole::run(seed) {
+        match whole::run(seed, has_swaps) {
             Ok(of) => notes.add(&of),
             Err(violation) => panic!("MILLSTREAM_SIMULATION_RUN={seed}: {violation}"),
         }
     }
     println!("{count} runs: {notes:?}");
+}
+
+#[test]
+fn whole_runs_with_their_threads_keep_the_invariants() {
+    run_whole(false);
+}
+
+#[test]
+fn whole_runs_in_which_versions_come_and_go_keep_them_too() {
+    run_whole(true);
 }

@@ -1,5 +1,6 @@
 //! The pipeline as it should be, without processes, epochs and failures: what the records up to some positions make of state and outputs.
 
+use crate::versions::Version;
 use millstream_model::cell::{CellSpace, write_key, write_value};
 use millstream_model::key_group::key_group;
 use std::collections::BTreeMap;
@@ -60,7 +61,8 @@ pub(crate) fn step(input: &Input, sum: Option<u64>) -> (Option<u64>, Option<Stri
 pub(crate) struct Model {
     seed: u64,
     pub(crate) positions: Vec<i64>,
-    sums: BTreeMap<Vec<u8>, u64>,
+    /// With the version of the state that wrote each.
+    sums: BTreeMap<Vec<u8>, (u64, u32)>,
 }
 
 impl Model {
@@ -72,27 +74,28 @@ impl Model {
     /// At these positions.
     pub(crate) fn at(seed: u64, positions: &[i64]) -> Self {
         let mut model = Self::new(seed, positions.len());
-        model.advance(positions);
+        model.advance(positions, Version::FIRST);
         model
     }
 
-    /// Goes on to these positions, and tells what goes to each sink on the way.
-    pub(crate) fn advance(&mut self, to: &[i64]) -> [ByKey; 2] {
+    /// Goes on to these positions with a version of the operator, and tells what goes to each sink on the way.
+    pub(crate) fn advance(&mut self, to: &[i64], version: Version) -> [ByKey; 2] {
         let mut outputs = [ByKey::new(), ByKey::new()];
         for (partition, (next, to)) in self.positions.iter_mut().zip(to).enumerate() {
             while *next < *to {
                 let input = input(self.seed, partition, *next);
-                let (sum, first, second) = step(&input, self.sums.get(&input.key).copied());
-                match sum {
-                    Some(sum) => drop(self.sums.insert(input.key.clone(), sum)),
+                *next += 1;
+                let before = self.sums.get(&input.key).map(|(sum, _)| *sum);
+                let Some(effect) = version.step(&input, before) else { continue };
+                match effect.sum {
+                    Some(sum) => drop(self.sums.insert(input.key.clone(), (sum, version.state))),
                     None => drop(self.sums.remove(&input.key)),
                 }
-                for (to, value) in outputs.iter_mut().zip([first, second]) {
-                    if let Some(value) = value {
-                        to.entry(input.key.clone()).or_default().push(value.into_bytes());
+                for (to, values) in outputs.iter_mut().zip(effect.outputs) {
+                    if !values.is_empty() {
+                        to.entry(input.key.clone()).or_default().extend(values.into_iter().map(String::into_bytes));
                     }
                 }
-                *next += 1;
             }
         }
         outputs
@@ -100,7 +103,7 @@ impl Model {
 
     /// The cells of its state.
     pub(crate) fn cells(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        self.sums.iter().map(|(key, sum)| (cell_key(key), cell_value(*sum))).collect()
+        self.sums.iter().map(|(key, (sum, version))| (cell_key(key), cell_value(*sum, *version))).collect()
     }
 }
 
@@ -110,8 +113,8 @@ fn cell_key(key: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn cell_value(sum: u64) -> Vec<u8> {
+fn cell_value(sum: u64, version: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write_value(&mut bytes, 1, &sum.to_le_bytes());
+    write_value(&mut bytes, version, &sum.to_le_bytes());
     bytes
 }

@@ -6,18 +6,19 @@ use crate::mutant_disks::{MutantSink, MutantState};
 use crate::mutants::MutantLog;
 use crate::process::SOURCE;
 use crate::scenario::Kind;
+use crate::spy::SpiedState;
 use crate::world::World;
-use millstream_engine::commit::codec::encode_commit;
+use millstream_engine::commit::codec::{encode_commit, encode_open};
 use millstream_engine::commit::{CommitPorts, Identity, SinkPort};
 use millstream_engine::fakes::{Chance, FakeFile, FakeLog, FakeSink, FakeState, Life};
 use millstream_engine::ports::{ChangeSet, Clock, Meta, Sink, StateBackend, TransactionLog};
-use millstream_model::commit::{CommitRecord, TopicIdentity};
-use millstream_model::ids::Lineage;
+use millstream_model::commit::{Catalog, CommitRecord, OpenRecord, TopicIdentity};
+use millstream_model::ids::{Incarnation, Lineage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The history that checkpoints of the simulation come from.
-const CHECKPOINT_LINEAGE: Lineage = Lineage([7; 16]);
+pub(crate) const CHECKPOINT_LINEAGE: Lineage = Lineage([7; 16]);
 
 impl World {
     /// Puts cells and commit of another history into the first directory, as `--from-checkpoint` does.
@@ -36,8 +37,32 @@ impl World {
         let applied = encode_commit(&applied);
         let [disk, _] = &self.disks;
         let state = FakeState::new(disk, &Life::default());
-        let written = state.write(&[changes], &[(Meta::Applied, Some(&applied))], true);
+        let open = encode_open(&self.checkpoint_open());
+        let facts: [(Meta, Option<&[u8]>); 2] = [(Meta::Applied, Some(&applied)), (Meta::Open, Some(&open))];
+        let written = state.write(&[changes], &facts, true);
         written.expect("a fake that lives");
+    }
+
+    /// The run that took the checkpoint.
+    fn checkpoint_open(&self) -> OpenRecord {
+        let identity = self.identity();
+        let mut catalog = Catalog::default();
+        catalog.enter("sum", &["sum"]);
+        OpenRecord {
+            lineage: CHECKPOINT_LINEAGE,
+            incarnation: Incarnation(3),
+            host: identity.host,
+            pid: identity.pid,
+            started_ms: 0,
+            cluster_id: identity.cluster_id,
+            topics: identity.topics,
+            changelog: 0,
+            catalog,
+            digests: identity.digests,
+            key_groups: "murmur2/128".to_owned(),
+            sink_starts: BTreeMap::new(),
+            named_since: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn ports(&self, slot: usize, life: &Life) -> Option<(CommitPorts, Arc<dyn StateBackend>)> {
@@ -50,6 +75,12 @@ impl World {
                 let log = log.map(|log| Box::new(MutantLog::new(mutant, log, state.clone())) as _);
                 (Arc::new(MutantState::new(mutant, state)), log)
             }
+        };
+        let state = if self.has_swaps && self.cluster.is_none() {
+            let disk = Arc::clone(self.disks.get(slot)?);
+            Arc::new(SpiedState { state, disk, applied: self.applied.clone() })
+        } else {
+            state
         };
         let local = |file: &Arc<FakeFile>| {
             let sink = FakeSink::new(file, life);
@@ -79,6 +110,7 @@ impl World {
             topics: BTreeMap::from([(SOURCE.to_owned(), topic)]),
             changelog: 0,
             digests: BTreeMap::new(),
+            planned_after: None,
             operators: vec![("sum".to_owned(), vec!["sum".to_owned()])],
             sink_ids: SINKS.map(str::to_owned).to_vec(),
             sink_ends: BTreeMap::new(),

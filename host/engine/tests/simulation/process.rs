@@ -3,7 +3,7 @@
 use crate::model::{Act, Input, SPACE, step};
 use crate::mutants::Mutant;
 use millstream_engine::call::{Call, CallRules, Mark};
-use millstream_engine::commit::{Committer, EpochEnd, Resolution, Started, Stop};
+use millstream_engine::commit::{Acknowledged, Auditor, Committer, EpochEnd, Resolution, Started, Stop};
 use millstream_engine::fakes::{Chance, Life};
 use millstream_engine::keyed::{KeyedState, StateColumn};
 use millstream_engine::ports::{ChangeSet, StateBackend};
@@ -21,6 +21,10 @@ pub(crate) const SOURCE: &str = "in";
 pub(crate) struct Process {
     pub(crate) life: Life,
     pub(crate) committer: Committer,
+    /// Where there is a log.
+    pub(crate) auditor: Option<Auditor>,
+    /// The newest commit of this process that was acknowledged.
+    acknowledged: Option<Acknowledged>,
     call: Call,
     seed: u64,
     ends: Vec<i64>,
@@ -62,6 +66,8 @@ impl Process {
         let mut process = Self {
             life: life.clone(),
             committer,
+            auditor: None,
+            acknowledged: None,
             call,
             seed,
             ends: ends.to_vec(),
@@ -71,6 +77,16 @@ impl Process {
         };
         process.seek(&started.positions);
         process
+    }
+
+    /// Looks whether the log says what the process believes.
+    pub(crate) fn audit(&mut self, now_ms: u64) -> Turn {
+        // As if every commit had been acknowledged long ago: what the brokers granted is visible at once here.
+        let newest = self.acknowledged;
+        match self.auditor.as_mut().map(|auditor| auditor.look(newest, now_ms)) {
+            Some(Err(stop)) => Turn::Stopped(stop),
+            _ => Turn::Fine,
+        }
     }
 
     fn seek(&mut self, positions: &[PartitionPosition]) {
@@ -164,7 +180,9 @@ impl Process {
             self.process(chance);
         }
         match self.committer.commit(end) {
-            Ok(_) => {
+            Ok(record) => {
+                let newest = record.map(|record| Acknowledged { token: record.token, since_ms: 0 });
+                self.acknowledged = newest.or(self.acknowledged);
                 self.call.state.applied(frozen);
                 self.call.state.evict(chance.below(2) as usize * 4_000);
                 Turn::Fine

@@ -27,9 +27,16 @@ pub(crate) struct Seen {
     /// Where its last record lies.
     last_at: u64,
     has_data: bool,
+    /// Whether it holds changes of state and nothing else.
+    has_more_than_changes: bool,
 }
 
 impl Seen {
+    /// A part of the checkpoint that a history begins with.
+    pub(crate) fn is_part_of_a_seed(&self) -> bool {
+        self.has_data && !self.has_more_than_changes
+    }
+
     pub(crate) fn is_whole(&self) -> bool {
         match &self.commit {
             Some((at, _)) => *at == self.last_at,
@@ -43,6 +50,7 @@ pub(crate) fn transactions(cluster: &FakeCluster) -> BTreeMap<usize, Seen> {
     let mut all: BTreeMap<usize, Seen> = BTreeMap::new();
     for entry in cluster.committed(Topic::Commits) {
         let seen = seen_of(&mut all, &entry);
+        seen.has_more_than_changes = true;
         let value = entry.value.as_deref().unwrap_or_default();
         if entry.key.as_deref() == Some(CommitsKey::Open.as_bytes()) {
             seen.open = decode_open(value).ok();
@@ -62,6 +70,7 @@ pub(crate) fn transactions(cluster: &FakeCluster) -> BTreeMap<usize, Seen> {
         for entry in cluster.committed(Topic::Sink(sink)) {
             let seen = seen_of(&mut all, &entry);
             seen.has_data = true;
+            seen.has_more_than_changes = true;
             let mut record = RecordBatch::default();
             record.push(entry.key.as_deref(), entry.value.as_deref(), 0, Origin::default());
             let (Some(outputs), Some(total)) = (seen.outputs.get_mut(sink), seen.totals.get_mut(sink)) else {

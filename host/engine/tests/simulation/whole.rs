@@ -1,23 +1,21 @@
 //! Whole runs in the world of the simulation: `run` with its workers, exchange and committer thread, started again whenever it ends before the end.
 
 use crate::check::{Checker, SINKS};
-use crate::model::{Act, Input, input, step};
+use crate::model::input;
 use crate::notes::Notes;
 use crate::process::SOURCE;
 use crate::scenario::Scenario;
-use crate::world::{TIMEOUT_MS, World};
-use millstream_engine::call::{Call, OutputColumns};
-use millstream_engine::commit::CommitterSettings;
-use millstream_engine::fakes::{Chance, FakeClock, FakeOperator, FakeSource, Life};
+use crate::swapping;
+use crate::versions::Version;
+use crate::world::{SEED_BYTES_MAX, TIMEOUT_MS, World};
+use millstream_engine::commit::{CommitterSettings, Identity};
+use millstream_engine::fakes::{Chance, FakeClock, FakeCommitsReader, FakeSource, Life};
 use millstream_engine::ports::{
-    CallError, CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, Source,
+    CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, RecordSizes, Source,
 };
 use millstream_engine::run::{Board, Control, RunEnd, RunError, RunPorts, run as run_pipeline};
-use millstream_model::column::BytesColumn;
-use millstream_model::column_ref::ColumnRef;
 use millstream_model::commit::CommitRecord;
-use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
-use millstream_model::ids::{OperatorIndex, PartitionIndex, SinkIndex};
+use millstream_model::ids::{Generation, OperatorIndex, PartitionIndex, SinkIndex};
 use millstream_model::limits::{BatchLimits, OperatorLimits};
 use millstream_model::plan::{
     CommitSettings, ErrorPolicy, NullKeyPolicy, OperatorNode, Plan, SinkNode, SourceNode, Target,
@@ -33,12 +31,12 @@ const CALM_RUNS: u64 = 12;
 const WORKERS: usize = 2;
 
 /// Starts the pipeline again and again until it is at its end; tells what happened, or what was broken.
-pub(crate) fn run(seed: u64) -> Result<Notes, String> {
+pub(crate) fn run(seed: u64, has_swaps: bool) -> Result<Notes, String> {
     let mut chance = Chance::new(seed);
     let mut scenario = Scenario { has_rival: false, ..Scenario::new(&mut chance) };
     // Long enough for many epochs.
-    scenario.ends.iter_mut().for_each(|end| *end *= 6);
-    let world = World::with(seed, chance, scenario, None);
+    scenario.ends.iter_mut().for_each(|end| *end *= if has_swaps { 60 } else { 6 });
+    let world = World::with(seed, chance, scenario, (None, has_swaps));
     let mut checker = Checker::new(&world);
     checker.is_whole_run = true;
     let _ticking = Ticking::start(&world.clock);
@@ -54,12 +52,15 @@ pub(crate) fn run(seed: u64) -> Result<Notes, String> {
         }
         world.broken()?;
         checker.check_stores(&world)?;
+        swapping::check(&world, &world.commits())?;
         if is_over {
             if !world.is_done() {
                 return Err("the run came to its end before everything was committed".to_owned());
             }
             checker.check_end(&world)?;
-            return Ok(world.notes());
+            let mut notes = world.notes();
+            swapping::note(&world, &mut notes);
+            return Ok(notes);
         }
     }
     Err("the end was not reached, though nothing fails any more".to_owned())
@@ -70,28 +71,42 @@ fn run_once(world: &World) -> Result<bool, String> {
     let life = Life::default();
     let mut chance = Chance::new(world.chance(Chance::number));
     if !world.is_calm() && chance.happens(700) {
-        life.ends_in(1 + chance.below(150));
+        life.ends_in(1 + chance.below(if world.has_swaps { 1_000 } else { 150 }));
     }
-    let plan = Arc::new(plan(&mut chance));
+    let (version, generation) = world.running();
+    let plan = Arc::new(plan(&mut chance, version, generation));
     let (commit, _) = world.ports(0, &life).ok_or("there is no slot")?;
     let ports = RunPorts {
-        operators: vec![Arc::new(FakeOperator::new(descriptor(), sum)) as Arc<dyn OperatorFactory>],
+        operators: vec![Arc::new(version.factory()) as Arc<dyn OperatorFactory>],
         sources: (0..WORKERS).map(|worker| vec![source(world, worker)]).collect(),
         commit,
         checkpoints: Box::new(NoCheckpoints),
         clock: Arc::new(world.clock.clone()),
-        sink_record_bytes_max: vec![usize::MAX; SINKS.len()],
+        sizes: Arc::new(RecordSizes::any(SINKS.len())),
+        commits: world.cluster.as_ref().map(|cluster| Box::new(FakeCommitsReader::new(cluster, &life)) as _),
     };
     let settings = CommitterSettings {
         transaction_timeout_ms: TIMEOUT_MS,
         from_checkpoint: world.scenario.is_seeded && !world.has_commit(),
+        seed_bytes_max: SEED_BYTES_MAX,
         ..CommitterSettings::default()
     };
     let control = Control::new(Board::new(&plan));
     if !world.is_calm() && chance.happens(100) {
         control.drain();
     }
-    let ended = run_pipeline(Arc::clone(&plan), ports, world.identity(), settings, &control);
+    let states = version.descriptor().states.into_iter().map(|state| state.name).collect();
+    let identity = Identity { operators: vec![("sum".to_owned(), states)], ..world.identity() };
+    let is_over = AtomicBool::new(false);
+    let asking = Chance::new(chance.number());
+    let ended = std::thread::scope(|scope| {
+        if world.has_swaps {
+            scope.spawn(|| swapping::ask(world, &control, &is_over, asking));
+        }
+        let ended = run_pipeline(Arc::clone(&plan), ports, identity, settings, &control);
+        is_over.store(true, Ordering::Relaxed);
+        ended
+    });
     world.count("rolled back in a run", control.board().status().rollbacks);
     world.count("commits", control.board().status().commits);
     if life.is_over() {
@@ -109,19 +124,28 @@ fn run_once(world: &World) -> Result<bool, String> {
     }
 }
 
-fn plan(chance: &mut Chance) -> Plan {
+impl World {
+    /// The version that a start runs: the one that is committed.
+    fn running(&self) -> (Version, Generation) {
+        let newest = self.newest().and_then(|newest| newest.operators.into_iter().next());
+        let running = newest.and_then(|operator| Some((Version::of(&operator.digest)?, operator.generation)));
+        running.unwrap_or((Version::FIRST, Generation(1)))
+    }
+}
+
+fn plan(chance: &mut Chance, version: Version, generation: Generation) -> Plan {
     let node = OperatorNode {
         id: "sum".to_owned(),
         config: "{}".to_owned(),
         name: "sum".to_owned(),
-        digest: Default::default(),
-        generation: Default::default(),
-        descriptor: descriptor(),
+        digest: version.digest(),
+        generation,
+        descriptor: version.descriptor(),
         keyed: true,
         stage: 1,
         outputs: (0..).map(SinkIndex).map(Target::Sink).map(|target| vec![target]).take(SINKS.len()).collect(),
         limits: OperatorLimits::default(),
-        on_error: ErrorPolicy::Stop,
+        on_error: ErrorPolicy::Skip,
         retries: 0,
         null_key: NullKeyPolicy::Reject,
     };
@@ -145,21 +169,6 @@ fn plan(chance: &mut Chance) -> Plan {
     }
 }
 
-fn descriptor() -> Descriptor {
-    let state = StateDescriptor {
-        name: "sum".to_owned(),
-        kind: StateKind::Value,
-        version: 1,
-        reads_versions: Vec::new(),
-        migrates_versions: Vec::new(),
-    };
-    Descriptor {
-        inputs: vec![InputDescriptor { name: "in".to_owned() }],
-        outputs: SINKS.map(str::to_owned).to_vec(),
-        states: vec![state],
-    }
-}
-
 /// Every second partition.
 fn source(world: &World, worker: usize) -> Box<dyn Source> {
     let seed = world.seed;
@@ -170,48 +179,6 @@ fn source(world: &World, worker: usize) -> Box<dyn Source> {
         let input = input(seed, partition as usize, offset);
         (Some(input.key), Some(vec![input.act as u8, input.amount as u8]), offset)
     }))
-}
-
-fn parse(key: &[u8], value: &[u8]) -> Option<Input> {
-    let &[act, amount] = value else { return None };
-    let acts = [Act::Add, Act::AddAndTell, Act::Remove, Act::Pass];
-    let act = acts.into_iter().find(|known| *known as u8 == act)?;
-    Some(Input { key: key.to_vec(), amount: amount.into(), act })
-}
-
-/// The operator of the model, over a call.
-fn sum(call: &mut Call) -> Result<(), CallError> {
-    let mut values = BytesColumn::default();
-    call.values(0, &mut values)?;
-    let read = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_le_bytes);
-    let mut sums: Vec<Option<u64>> = values.iter().map(|value| value.and_then(read)).collect();
-    let mut outputs = [(Vec::new(), BytesColumn::default()), (Vec::new(), BytesColumn::default())];
-    let batch = Arc::clone(&call.batch);
-    for ((row, key_row), (key, value)) in (0..).zip(&call.key_rows).zip(batch.keys.iter().zip(batch.values.iter())) {
-        let input = key.zip(value).and_then(|(key, value)| parse(key, value));
-        let (Some(input), Some(sum)) = (input, sums.get_mut(*key_row as usize)) else { continue };
-        let (after, first, second) = step(&input, *sum);
-        *sum = after;
-        for ((parents, values), value) in outputs.iter_mut().zip([first, second]) {
-            if let Some(value) = value {
-                parents.push(row);
-                values.push(Some(value.as_bytes()));
-            }
-        }
-    }
-    for (port, (parents, values)) in (0..).zip(&outputs) {
-        let values = Some(lend(values));
-        call.emit(OutputColumns { port, parents, keys: None, values, timestamps_ms: None, headers: None })?;
-    }
-    let bytes: Vec<_> = sums.iter().map(|sum| sum.map(u64::to_le_bytes)).collect();
-    let new: BytesColumn = bytes.iter().map(|sum| sum.as_ref().map(<[u8; 8]>::as_slice)).collect();
-    let rows: Vec<u32> = (0..sums.len() as u32).collect();
-    call.put_values(0, &rows, lend(&new))?;
-    Ok(())
-}
-
-fn lend(column: &BytesColumn) -> ColumnRef<'_> {
-    ColumnRef { ends: column.ends(), bytes: column.bytes(), absent: column.absent() }
 }
 
 struct NoCheckpoints;

@@ -5,15 +5,23 @@ use crate::mutants::Mutant;
 use crate::notes::Notes;
 use crate::process::{Process, Turn};
 use crate::scenario::{Kind, Scenario};
+use crate::spy::Applied;
+use crate::swapping::Answers;
 use millstream_engine::commit::codec::decode_commit;
-use millstream_engine::commit::{Committer, CommitterSettings};
-use millstream_engine::fakes::{Chance, FakeClock, FakeCluster, FakeDisk, FakeFile, LogFaults, Topic};
+use millstream_engine::commit::{Auditor, Committer, CommitterSettings};
+use millstream_engine::fakes::{
+    Chance, FakeClock, FakeCluster, FakeCommitsReader, FakeDisk, FakeFile, LogFaults, Topic,
+};
 use millstream_engine::ports::{Clock, CommitsKey, Meta};
 use millstream_model::commit::CommitRecord;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// How long a transaction may take, in milliseconds.
 pub(crate) const TIMEOUT_MS: u64 = 15_000;
+
+/// So few that a checkpoint's cells go into several transactions.
+pub(crate) const SEED_BYTES_MAX: usize = 40;
 
 /// Within so long everything is committed once nothing fails any more, in milliseconds.
 const RECOVERY_MS_MAX: u64 = 30_000;
@@ -30,6 +38,11 @@ pub(crate) struct World {
     state: Mutex<State>,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) this: Weak<World>,
+    /// Whether versions of the operator come and go.
+    pub(crate) has_swaps: bool,
+    pub(crate) answers: Answers,
+    pub(crate) applied: Applied,
+    versions: AtomicU32,
 }
 
 /// What changes.
@@ -67,10 +80,15 @@ impl World {
     fn new(seed: u64, mutant: Option<Mutant>) -> Arc<Self> {
         let mut chance = Chance::new(seed);
         let scenario = Scenario::new(&mut chance);
-        Self::with(seed, chance, scenario, mutant)
+        Self::with(seed, chance, scenario, (mutant, false))
     }
 
-    pub(crate) fn with(seed: u64, mut chance: Chance, scenario: Scenario, mutant: Option<Mutant>) -> Arc<Self> {
+    pub(crate) fn with(
+        seed: u64,
+        mut chance: Chance,
+        scenario: Scenario,
+        (mutant, has_swaps): (Option<Mutant>, bool),
+    ) -> Arc<Self> {
         let clock = FakeClock::default();
         let cluster = (scenario.kind != Kind::Files).then(|| {
             let cluster = FakeCluster::new(chance.number(), &clock, 2, TIMEOUT_MS);
@@ -91,6 +109,10 @@ impl World {
             state: Mutex::new(state),
             mutant,
             this: this.clone(),
+            has_swaps,
+            answers: Answers::default(),
+            applied: Applied::default(),
+            versions: AtomicU32::new(1),
         });
         if world.scenario.is_seeded {
             world.fill_from_checkpoint();
@@ -147,6 +169,7 @@ impl World {
         let settings = CommitterSettings {
             transaction_timeout_ms: TIMEOUT_MS,
             from_checkpoint: self.scenario.is_seeded && !self.has_commit(),
+            seed_bytes_max: SEED_BYTES_MAX,
             ..CommitterSettings::default()
         };
         match Committer::start(ports, self.identity(), settings) {
@@ -157,8 +180,11 @@ impl World {
                 if settings.from_checkpoint {
                     self.note("seeded");
                 }
-                let process =
+                let reader = self.cluster.as_ref().map(|cluster| Box::new(FakeCommitsReader::new(cluster, &life)) as _);
+                let auditor = reader.map(|reader| Auditor::new(reader, &started));
+                let mut process =
                     Process::new(&life, (committer, &started), state, (self.seed, &self.scenario.ends), self.mutant);
+                process.auditor = auditor;
                 self.survive(slot, process)
             }
             Err(_) if life.is_over() => {
@@ -190,10 +216,7 @@ impl World {
                 Turn::Fine
             }
             4 if chance.happens(500) => process.write(),
-            4 => match process.committer.audit() {
-                Ok(()) => Turn::Fine,
-                Err(stop) => Turn::Stopped(stop),
-            },
+            4 => process.audit(self.clock.monotonic_ms()),
             5 if chance.happens(self.scenario.deaths) => {
                 process.life.end();
                 Turn::Fine
@@ -278,6 +301,27 @@ impl World {
             None => disk.fact(Meta::Applied),
         };
         bytes.and_then(|bytes| decode_commit(&bytes).ok())
+    }
+
+    /// Every commit, in order.
+    pub(crate) fn commits(&self) -> Vec<CommitRecord> {
+        let Some(cluster) = &self.cluster else { return self.applied.all() };
+        let entries = cluster.committed(Topic::Commits);
+        let commits = entries.iter().filter(|entry| entry.key.as_deref() == Some(CommitsKey::Commit.as_bytes()));
+        commits.filter_map(|entry| decode_commit(entry.value.as_deref()?).ok()).collect()
+    }
+
+    /// Values of all records that were ever written to a sink, whatever became of them.
+    pub(crate) fn everything_put_out(&self) -> Vec<Vec<u8>> {
+        let topics =
+            self.cluster.iter().flat_map(|cluster| (0..2).flat_map(|sink| cluster.appended(Topic::Sink(sink))));
+        let files = self.files.iter().map(|file| file.bytes(u64::MAX));
+        let lines = files.flat_map(|bytes| bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>());
+        topics.filter_map(|entry| entry.value).chain(lines).collect()
+    }
+
+    pub(crate) fn next_version(&self) -> u32 {
+        self.versions.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The topic of a sink, if it is one.

@@ -11,10 +11,11 @@ use crate::logging::Complaints;
 use crate::metadata;
 use crate::properties::Properties;
 use millstream_model::commit::TopicIdentity;
-pub use preflight::Needs;
+pub use preflight::{Needs, SinkNeed};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+pub(crate) use settings::Settings;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ const LIKE: f64 = 0.8;
 pub struct KafkaCluster {
     properties: Properties,
     client: Client,
-    admin: AdminClient<DefaultClientContext>,
+    admin: Arc<AdminClient<DefaultClientContext>>,
     /// Ids of its brokers.
     brokers: Vec<i32>,
     /// After the client, which uses it.
@@ -63,7 +64,7 @@ impl KafkaCluster {
         for (name, value) in properties.iter() {
             config.set(name, value);
         }
-        let admin = config.create().map_err(|error| failed(error.to_string()))?;
+        let admin = Arc::new(config.create().map_err(|error| failed(error.to_string()))?);
         Ok(Self { properties: properties.clone(), client, admin, brokers, _complaints: complaints })
     }
 

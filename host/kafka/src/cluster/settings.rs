@@ -1,22 +1,19 @@
 use super::{KafkaCluster, options};
 use crate::error::KafkaError;
+use crate::names::{changelog_topic, commits_topic};
+use crate::sizes::{TopicSizes, client_bytes_max, record_bytes_max};
 use rdkafka::admin::{ConfigResource, ResourceSpecifier};
-
-/// What a record needs beside key, value and headers: a batch of one record, its header and lengths, in bytes.
-const RECORD_OVERHEAD_BYTES: usize = 512;
-
-/// What librdkafka takes as the largest message if it is not told otherwise, in bytes.
-const CLIENT_MESSAGE_BYTES_MAX: usize = 1_000_000;
+use std::sync::Arc;
 
 /// Settings of a topic or a broker.
-pub(super) struct Settings(ConfigResource);
+pub(crate) struct Settings(pub(crate) ConfigResource);
 
 impl Settings {
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.value.as_deref())
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<i64> {
+    pub(crate) fn number(&self, name: &str) -> Option<i64> {
         self.get(name)?.parse().ok()
     }
 }
@@ -56,8 +53,20 @@ impl KafkaCluster {
     pub fn record_bytes_max(&self, topic: &str) -> Result<usize, KafkaError> {
         let settings = self.topic_settings(topic)?;
         let batch = settings.number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok());
-        let client = self.properties.iter().find(|(name, _)| *name == "message.max.bytes");
-        let client = client.and_then(|(_, value)| value.parse().ok()).unwrap_or(CLIENT_MESSAGE_BYTES_MAX);
-        Ok(batch.unwrap_or(client).min(client).saturating_sub(RECORD_OVERHEAD_BYTES))
+        Ok(record_bytes_max(batch, client_bytes_max(&self.properties)?))
+    }
+
+    /// Asks for what a pipeline's topics take, whenever that is wanted; `sinks` are the topics of the plan's sinks, in its order.
+    ///
+    /// # Errors
+    /// When a property is wrong.
+    pub fn sizes(&self, id: &str, changelog: u32, sinks: Vec<Option<String>>) -> Result<TopicSizes, KafkaError> {
+        Ok(TopicSizes {
+            admin: Arc::clone(&self.admin),
+            client_bytes_max: client_bytes_max(&self.properties)?,
+            sinks,
+            changelog: changelog_topic(id, changelog),
+            commits: commits_topic(id),
+        })
     }
 }

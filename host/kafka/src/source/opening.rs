@@ -20,12 +20,20 @@ const MISSING_EVERY: Duration = Duration::from_secs(1);
 /// How long brokers may not know the topic: one that has just started does not for a while.
 const MISSING_PATIENCE: Duration = Duration::from_secs(30);
 
+/// As many as have a number of their own among all partitions of a pipeline.
+const PARTITIONS_MAX: i32 = 1 << 16;
+
 impl KafkaSource {
     /// Decides where every partition is read from, once in a process.
     pub(super) fn open(&mut self, positions: &[PartitionPosition]) -> Result<(), SourceError> {
         let count = crate::metadata::partition_count(self.consumer.client(), &self.settings.topic, START_REQUEST_MS);
         let count = count.map_err(|reason| self.error(reason))?;
         check_count(positions, count).map_err(|reason| self.error(reason))?;
+        if count > PARTITIONS_MAX {
+            return Err(
+                self.error(format!("it has {count} partitions, {PARTITIONS_MAX} are the most that can be read"))
+            );
+        }
         let own: Vec<i32> = (0..count).filter(|partition| self.settings.owns(*partition)).collect();
         if !self.settings.ignore_group_offsets && !positions.is_empty() {
             self.check_group(&own, positions)?;

@@ -27,7 +27,7 @@ pub struct SourceSettings {
 }
 
 impl SourceSettings {
-    /// The consumer's properties: the user's, Millstream's own, and defaults that were measured (docs/decisions/0022).
+    /// The consumer's properties: the user's, Millstream's own, and defaults of its own (docs/decisions/0022).
     pub(super) fn consuming(&self, properties: &Properties) -> Properties {
         let isolation = if self.read_uncommitted { "read_uncommitted" } else { "read_committed" };
         properties

@@ -145,6 +145,7 @@ proptest! {
             let mut one = RecordBatch::default();
             one.gather(&from, &[row]);
             prop_assert_eq!(one.bytes_len(), from.row_bytes(row));
+            prop_assert_eq!(one.framed_bytes_len(), from.framed_bytes(row));
             appended.append(&one);
         }
         prop_assert_eq!(&gathered, &appended);

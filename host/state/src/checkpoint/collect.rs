@@ -1,4 +1,5 @@
 use super::catalog::age;
+use super::manifest::Checkpoint;
 use super::objects::{CheckpointStore, FILES, file_path, manifest_path};
 use crate::error::Error;
 use millstream_engine::ports::CheckpointKind;
@@ -6,16 +7,22 @@ use std::collections::HashSet;
 use std::path::Path;
 
 impl CheckpointStore {
-    /// Drops periodic checkpoints but the newest `retained`, then every file that no checkpoint names. Manifests go first: a crash in between
-    /// leaves files without a checkpoint, never a checkpoint without its files. Only the process that takes checkpoints calls this.
-    pub(super) async fn collect(&self, retained: usize, newest: &str) -> Result<(), Error> {
+    /// Drops periodic checkpoints of the history of `newest` but that and the newest `retained`, then every file that no checkpoint names. Manifests go first: a
+    /// crash in between leaves files without a checkpoint, never a checkpoint without its files. Checkpoints of other pipelines and of other histories stay: who
+    /// reset a pipeline by mistake has nothing else. Only the process that takes checkpoints calls this.
+    pub(super) async fn collect(&self, retained: usize, newest: &Checkpoint) -> Result<(), Error> {
         let mut kept = Vec::new();
         for listed in self.listed().await? {
             // With a manifest that cannot be read nobody knows which files are still in use.
             kept.push(listed.checkpoint?);
         }
-        let mut periodic: Vec<_> = kept.iter().filter(|one| one.kind == CheckpointKind::Periodic).collect();
-        periodic.sort_by_key(|one| std::cmp::Reverse((one.name == newest, age(one))));
+        let is_own = |one: &&Checkpoint| {
+            one.kind == CheckpointKind::Periodic
+                && one.pipeline == newest.pipeline
+                && one.commit.token.lineage == newest.commit.token.lineage
+        };
+        let mut periodic: Vec<_> = kept.iter().filter(is_own).collect();
+        periodic.sort_by_key(|one| std::cmp::Reverse((one.name == newest.name, age(one))));
         let old: HashSet<String> = periodic.iter().skip(retained.max(1)).map(|one| one.name.clone()).collect();
         for name in &old {
             self.delete(&manifest_path(name)).await?;

@@ -192,3 +192,35 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     }
     pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// A manifest as format 1 has it, with the commit and `open` records of the fixtures in `host/engine/tests/formats`. A new format adds a file and leaves
+    /// this one alone.
+    const FORMAT_1: &str = include_str!("fixtures/manifest-1.json");
+
+    #[test]
+    fn manifests_of_format_1_are_read_and_written() {
+        let read = Checkpoint::decode("here", "there", FORMAT_1.as_bytes()).unwrap();
+        assert_eq!(
+            (read.pipeline.as_str(), read.kind, read.taken_ms),
+            ("words", CheckpointKind::Savepoint, 1_700_000_000_500)
+        );
+        assert_eq!(read.commit.token.to_string(), "6c696e65/300/70000");
+        assert_eq!(read.open.as_ref().map(|open| open.key_groups.as_str()), Some("murmur2/128"));
+        let files: Vec<_> = read.files.iter().map(|file| (file.name.as_str(), file.bytes)).collect();
+        assert_eq!(files, [("000012.sst", 4_096), ("CURRENT", 16)]);
+        assert_eq!(FORMAT, 1, "a new format needs a fixture of its own");
+        assert_eq!(String::from_utf8(read.encode().unwrap()).unwrap(), FORMAT_1);
+    }
+
+    #[test]
+    fn a_manifest_with_one_letter_changed_is_damaged() {
+        let damaged = FORMAT_1.replace("\"words\"", "\"swords\"");
+        let error = Checkpoint::decode("here", "there", damaged.as_bytes()).unwrap_err();
+        assert!(matches!(&error, Error::Damaged { reason, .. } if reason.contains("sha256")), "{error}");
+    }
+}

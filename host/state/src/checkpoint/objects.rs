@@ -64,14 +64,17 @@ impl CheckpointStore {
     }
 
     fn existing(directory: &Path) -> Result<Self, Error> {
-        let root = directory.display().to_string();
-        let objects = LocalFileSystem::new_with_prefix(directory).map_err(|cause| Error::Objects {
+        // Whole, so that a location can be used wherever somebody stands.
+        let full =
+            std::fs::canonicalize(directory).map_err(|cause| Error::disk("look at directory", directory, &cause))?;
+        let root = full.display().to_string();
+        let objects = LocalFileSystem::new_with_prefix(&full).map_err(|cause| Error::Objects {
             location: root.clone(),
             doing: "open the directory".to_owned(),
             reason: cause.to_string(),
         })?;
         let objects = Arc::new(objects.with_fsync(true));
-        Ok(Self { objects, root, directory: Some(directory.to_owned()) })
+        Ok(Self { objects, root, directory: Some(full) })
     }
 
     /// The location of a checkpoint, as `--from-checkpoint` takes it.

@@ -8,18 +8,19 @@ use std::path::Path;
 
 impl CheckpointStore {
     /// Copies a checkpoint into a state directory that has no store yet: its cells, its commit record as `Applied`, and the `open` record of the run that took it.
-    /// Every file is verified on the way, and the store appears only when all are there.
+    /// Every file is verified on the way, and the store appears only when all are there. A store that is at the very commit of the checkpoint is replaced: a start
+    /// from it that was cut off is made again.
     ///
     /// # Errors
-    /// When there is a store already, or the checkpoint is missing, damaged or too new; then nothing was changed.
+    /// When there is another store already, or the checkpoint is missing, damaged or too new; then nothing was changed.
     pub fn restore(&self, name: &str, into: &StateDir) -> Result<Checkpoint, Error> {
         let target = into.store();
-        refuse_store(&target)?;
+        refuse_store(&target, &self.inspect(name)?)?;
         let staging = into.staging();
         remove_directory(&staging)?;
         let restored = self.stage(name, &staging).and_then(|checkpoint| {
             check_content(&self.location(name), &checkpoint, &staging)?;
-            // An empty directory may be in the way.
+            // An empty directory may be in the way, or the rest of the same start.
             remove_directory(&target)?;
             std::fs::rename(&staging, &target).map_err(|cause| Error::disk("make", &target, &cause))?;
             sync_directory(into.path())?;
@@ -50,15 +51,20 @@ impl CheckpointStore {
     }
 }
 
-/// A directory with anything in it is somebody's store.
-fn refuse_store(target: &Path) -> Result<(), Error> {
-    match std::fs::read_dir(target) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(Error::NotEmpty { path: target.display().to_string() }),
-        },
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(cause) => Err(Error::disk("read", target, &cause)),
+/// A directory with anything in it is somebody's store, unless that has not got beyond the checkpoint.
+fn refuse_store(target: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let is_empty = match std::fs::read_dir(target) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => true,
+        Err(cause) => return Err(Error::disk("read", target, &cause)),
+    };
+    if is_empty {
+        return Ok(());
+    }
+    let applied = RocksStore::open_read_only(target).and_then(|store| store.meta(Meta::Applied));
+    match applied {
+        Ok(Some(applied)) if applied == checkpoint.applied => Ok(()),
+        _ => Err(Error::NotEmpty { path: target.display().to_string() }),
     }
 }
 

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 /// How checkpoints are taken.
 #[derive(Debug, Clone)]
 pub struct CheckpointSettings {
-    /// The pipeline's id, for people.
+    /// The pipeline's id.
     pub pipeline: String,
     /// An own directory on the store's file system: [`crate::StateDir::staging`].
     pub staging: PathBuf,
@@ -151,7 +151,7 @@ fn upload(
         }
         fail::fail_point!("before_manifest", |_| Err(place.failed("write the manifest".to_owned(), &"failpoint")));
         place.put_manifest(&checkpoint.name, text).await?;
-        if let Err(cause) = place.collect(settings.retained, &checkpoint.name).await {
+        if let Err(cause) = place.collect(settings.retained, &checkpoint).await {
             // The checkpoint itself is complete; what could not be collected is tried again after the next one.
             tracing::warn!(%cause, "old checkpoints were not collected");
         }

@@ -1,6 +1,6 @@
 //! What the tests share.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use millstream_engine::commit::codec::{encode_commit, encode_open};
 use millstream_engine::ports::{ChangeSet, Meta, StateBackend};
@@ -96,6 +96,7 @@ pub fn open_record() -> OpenRecord {
         digests: BTreeMap::new(),
         key_groups: "murmur2/128".to_owned(),
         sink_starts: BTreeMap::new(),
+        named_since: BTreeMap::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an operator says of itself, and whether this host can go along with it.
 
 use super::described::{DescriptorOut, InputKindOut, StateKindOut, StateOut, WindowUse};
+use crate::inspect::Property;
 use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
 
 /// Outputs that every operator has by itself.
@@ -18,9 +19,7 @@ impl DescriptorOut {
         if let Some(input) = self.inputs.iter().find(|input| input.kind == InputKindOut::Broadcast) {
             return Err(unsupported(&format!("the broadcast input `{}`", input.name)));
         }
-        if let Some(output) = self.outputs.iter().find(|output| RESERVED_OUTPUTS.contains(&output.name.as_str())) {
-            return Err(format!("the output name `{}` is the host's own", output.name));
-        }
+        check_outputs(self.outputs.iter().map(|output| &output.name))?;
         if let Some(timer) = self.timers.first() {
             return Err(unsupported(&format!("the timer `{}`", timer.name)));
         }
@@ -32,6 +31,21 @@ impl DescriptorOut {
             outputs: self.outputs.into_iter().map(|output| output.name).collect(),
             states: self.states.into_iter().map(StateOut::checked).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+impl DescriptorOut {
+    /// What it tells that the host has no use for.
+    pub(crate) fn properties(&self) -> Vec<Property> {
+        let inputs = self.inputs.iter().map(|input| (format!("input {}", input.name), &input.properties));
+        let outputs = self.outputs.iter().map(|output| (format!("output {}", output.name), &output.properties));
+        let states = self.states.iter().map(|state| (format!("state {}", state.name), &state.properties));
+        let whole = std::iter::once(("operator".to_owned(), &self.properties));
+        let all = whole.chain(inputs).chain(outputs).chain(states);
+        all.flat_map(|(of, facts)| {
+            facts.iter().map(move |(name, value)| Property { of: of.clone(), name: name.clone(), value: value.clone() })
+        })
+        .collect()
     }
 }
 
@@ -68,6 +82,14 @@ impl StateKindOut {
 
 fn unsupported(what: &str) -> String {
     format!("{what} is not supported by this version of the host")
+}
+
+/// Names that are the host's own are not given to outputs.
+pub(crate) fn check_outputs<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    match names.find(|name| RESERVED_OUTPUTS.contains(&name.as_str())) {
+        Some(name) => Err(format!("the output name `{name}` is the host's own")),
+        None => Ok(()),
+    }
 }
 
 /// Longest name, in bytes.

@@ -2,7 +2,7 @@
 
 use super::wire::{ColumnOut, LentColumn, LentHeaders, LogLevel, OutputOut, RejectionOut};
 use crate::host::{GuestFault, Host};
-use crate::log::{LineOrigin, cut, enabled};
+use crate::log::{LineOrigin, enabled};
 use millstream_engine::call::{Call, Fault, Metric};
 use std::sync::Arc;
 use wasmtime::component::{Linker, WasmList, WasmStr};
@@ -117,7 +117,7 @@ fn log(linker: &mut Linker<Host>) -> Result<()> {
 /// Where a row comes from.
 pub(crate) fn origin(call: &Call, row: u32) -> std::result::Result<LineOrigin, GuestFault> {
     match call.batch.origins.get(row as usize) {
-        Some(origin) => Ok(Some((origin.partition.0, origin.offset))),
+        Some(origin) => Ok(Some((Arc::clone(&call.rules.places), *origin))),
         None if (row as usize) < call.batch.len() => Ok(None),
         None => {
             Err(GuestFault(Fault::Misuse(format!("a log line names row {row}, the batch has {}", call.batch.len()))))
@@ -136,17 +136,13 @@ pub(crate) fn write_line(store: &Store<'_>, level: LogLevel, origin: LineOrigin,
     Ok(())
 }
 
-/// Longest name of a metric, in bytes.
-const METRIC_NAME_BYTES_MAX: usize = 128;
-
 fn metrics(linker: &mut Linker<Host>) -> Result<()> {
     fn stage(mut store: Store<'_>, metric: Metric, bytes: usize) -> Result<()> {
         store.data_mut().spend(bytes)?;
         Ok(store.data_mut().call()?.metric(metric).map_err(GuestFault)?)
     }
     fn name(store: &Store<'_>, name: &WasmStr) -> Result<String> {
-        let name = name.to_str(store.as_context())?;
-        Ok(cut(&name, METRIC_NAME_BYTES_MAX).to_owned())
+        Ok(name.to_str(store.as_context())?.into_owned())
     }
     let mut metrics = linker.instance("millstream:operator/metrics@0.1.0")?;
     metrics.func_wrap("count", |store: Store<'_>, (of, delta): (WasmStr, u64)| {

@@ -6,17 +6,19 @@ mod imports;
 mod wire;
 
 pub(crate) use described::{CatalogEntryOut, DescriptorOut};
-pub(crate) use descriptor::check_names;
+pub(crate) use descriptor::{check_names, check_outputs};
 pub(crate) use imports::{add_to_linker, origin, request, write_line};
 pub(crate) use wire::{Lent, LogLevel};
 
+use crate::allowance;
 use crate::factory::Configured;
 use crate::host::Host;
 use crate::outcome;
-use crate::ticker::ticks;
+use crate::restarts::Restarts;
 use millstream_engine::call::Call;
 use millstream_engine::ports::{CallError, Operator};
 use std::sync::Arc;
+use tracing::Level;
 use wasmtime::Store;
 use wasmtime::component::Func;
 use wire::{BatchIn, Failure, RejectionResult};
@@ -26,6 +28,7 @@ pub(crate) struct Columnar {
     configured: Arc<Configured>,
     /// None after a call that left the instance in an unknown state; the next call makes a new one.
     instance: Option<Instance>,
+    restarts: Restarts,
     key_rows: Vec<u32>,
 }
 
@@ -37,15 +40,39 @@ pub(crate) struct Instance {
 
 impl Columnar {
     pub(crate) fn new(configured: Arc<Configured>, instance: Instance) -> Self {
-        Self { configured, instance: Some(instance), key_rows: Vec::new() }
+        Self { configured, instance: Some(instance), restarts: Restarts::default(), key_rows: Vec::new() }
+    }
+
+    fn instance(&mut self) -> Result<Instance, CallError> {
+        if let Some(instance) = self.instance.take() {
+            return Ok(instance);
+        }
+        self.configured.pause(&self.restarts);
+        self.configured.open_columnar().map_err(|error| CallError::Host(error.to_string()))
+    }
+
+    /// Keeps an instance that can go on, and drops one that cannot: why is a line of its log.
+    fn put_back(&mut self, instance: Instance, is_broken: bool, result: &Result<(), CallError>) {
+        match result {
+            Err(error) if is_broken || matches!(error, CallError::Trap { .. }) => {
+                self.restarts.broke();
+                if !error.names_its_rows() {
+                    instance.store.data().log.line(Level::WARN, None, &format!("the call is dropped: it {error}"));
+                }
+            }
+            _ => {
+                self.restarts.worked();
+                self.instance = Some(instance);
+            }
+        }
     }
 }
 
 impl Operator for Columnar {
     fn process(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
-        let mut instance = match self.instance.take().map_or_else(|| self.configured.open_columnar(), Ok) {
+        let mut instance = match self.instance() {
             Ok(instance) => instance,
-            Err(error) => return (call, Err(CallError::Host(error.to_string()))),
+            Err(error) => return (call, Err(error)),
         };
         self.key_rows.clone_from(&call.key_rows);
         let batch = Arc::clone(&call.batch);
@@ -62,17 +89,13 @@ impl Operator for Columnar {
         let Some(call) = instance.store.data_mut().end() else {
             return (Box::default(), Err(CallError::Host("the call was lost inside its operator".to_owned())));
         };
+        let is_broken = returned.is_err();
         let result = match returned {
             Ok(Ok(())) => Ok(()),
             Ok(Err(failure)) => Err(failure.into_error(rows)),
-            Err(error) => {
-                let error = outcome::call_error(&error, &instance.store.data().log, limit_ms);
-                return (call, Err(error));
-            }
+            Err(error) => Err(outcome::call_error(&error, instance.store.data(), limit_ms)),
         };
-        if !matches!(result, Err(CallError::Trap { .. })) {
-            self.instance = Some(instance);
-        }
+        self.put_back(instance, is_broken, &result);
         (call, result)
     }
 }
@@ -81,7 +104,7 @@ impl Instance {
     fn call(&mut self, call: Box<Call>, batch: BatchIn<'_>, limit_ms: u64) -> wasmtime::Result<Result<(), Failure>> {
         let Self { store, process } = self;
         store.data_mut().begin(call);
-        store.set_epoch_deadline(ticks(limit_ms));
+        allowance::grant(store, limit_ms);
         let process = process.typed::<(BatchIn<'_>,), (Result<(), Failure>,)>(&*store)?;
         let (result,) = process.call(store, (batch,))?;
         Ok(result)

@@ -16,6 +16,9 @@ type Header = (String, Option<Vec<u8>>);
 /// Longest name of a value in state, in bytes.
 const NAME_BYTES_MAX: usize = 1 << 10;
 
+/// Names that one request may be answered with.
+const NAMES_MAX: usize = 10_000;
+
 pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
     context(linker)?;
     state(linker)?;
@@ -108,10 +111,19 @@ fn state(linker: &mut Linker<Host>) -> Result<()> {
             let range = EntryRange {
                 prefix: prefix.as_bytes(),
                 after: after.as_ref().map(|after| after.as_bytes()),
-                count_max: count_max as usize,
+                // One more than may be given tells that there are more.
+                count_max: (count_max as usize).min(NAMES_MAX + 1),
             };
-            call.entry_keys(0, key_row, range)
+            let names = call.entry_keys(0, key_row, range)?;
+            if names.len() > NAMES_MAX {
+                let reason = format!(
+                    "it asked for more than {NAMES_MAX} names in state at once: page through them with `after`"
+                );
+                return Err(Fault::Refuse { row, reason });
+            }
+            Ok(names)
         })?;
+        store.data_mut().spend(names.iter().map(Vec::len).sum())?;
         let names: Vec<String> = names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         Ok((names,))
     })

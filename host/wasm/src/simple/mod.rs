@@ -7,16 +7,18 @@ mod imports;
 
 pub(crate) use imports::add_to_linker;
 
-use crate::columnar::Instance;
+use crate::allowance;
+use crate::columnar::{Instance, origin};
 use crate::factory::Configured;
 use crate::host::Host;
 use crate::outcome;
-use crate::ticker::ticks;
+use crate::restarts::Restarts;
 use millstream_engine::call::Call;
 use millstream_engine::ports::{CallError, Operator};
 use millstream_model::record::RecordBatch;
 use std::fmt;
 use std::sync::Arc;
+use tracing::Level;
 use wasmtime::component::TypedFunc;
 
 /// Name of the one state: an ordered map from names to bytes.
@@ -42,6 +44,7 @@ impl std::error::Error for StopRequest {}
 pub(crate) struct Simple {
     configured: Arc<Configured>,
     instance: Option<Instance>,
+    restarts: Restarts,
 }
 
 type Process<'a> = TypedFunc<(Option<&'a [u8]>, Option<&'a [u8]>, i64), (Result<(), String>,)>;
@@ -56,11 +59,14 @@ enum Progress {
 
 impl Simple {
     pub(crate) fn new(configured: Arc<Configured>, instance: Instance) -> Self {
-        Self { configured, instance: Some(instance) }
+        Self { configured, instance: Some(instance), restarts: Restarts::default() }
     }
 
     /// Processes rows from `first` on with one instance, until it breaks.
     fn run(&mut self, call: Box<Call>, first: u32, emitted: &mut u64) -> (Box<Call>, Result<Progress, CallError>) {
+        if self.instance.is_none() {
+            self.configured.pause(&self.restarts);
+        }
         let mut instance = match self.instance.take().map_or_else(|| self.configured.open_simple(), Ok) {
             Ok(instance) => instance,
             Err(error) => return (call, Err(CallError::Host(error.to_string()))),
@@ -74,8 +80,18 @@ impl Simple {
         let Some(call) = instance.store.data_mut().end() else {
             return (Box::default(), Err(lost()));
         };
-        if matches!(progress, Ok(Progress::Done)) {
-            self.instance = Some(instance);
+        match progress {
+            Ok(Progress::Done) => {
+                self.restarts.worked();
+                self.instance = Some(instance);
+            }
+            Ok(Progress::Broken(next)) => {
+                if next > first + 1 {
+                    self.restarts.worked();
+                }
+                self.restarts.broke();
+            }
+            Err(_) => {}
         }
         (call, progress)
     }
@@ -123,7 +139,7 @@ impl Instance {
         let process: Process<'_> = self.process.typed(&*store).map_err(|error| CallError::Host(error.to_string()))?;
         for row in first..batch.len() as u32 {
             let before = store.data_mut().begin_record(row, *emitted).ok_or_else(lost)?;
-            store.set_epoch_deadline(ticks(limit_ms));
+            allowance::grant_unread(store, limit_ms);
             let time_ms = batch.timestamps_ms.get(row as usize).copied().unwrap_or_default();
             let returned = process.call(&mut *store, (batch.keys.get(row), batch.values.get(row), time_ms));
             let (refusal, broken) = match returned {
@@ -132,11 +148,15 @@ impl Instance {
                     continue;
                 }
                 Ok((Err(reason),)) => (reason, false),
-                Err(error) => match outcome::call_error(&error, &store.data().log, limit_ms) {
+                Err(error) => match outcome::call_error(&error, store.data(), limit_ms) {
                     error @ (CallError::Stop(_) | CallError::Host(_)) => return Err(error),
                     error => (reason(error), true),
                 },
             };
+            if broken {
+                let line = format!("the record is refused: it {refusal}");
+                store.data_mut().line_of(row, &line);
+            }
             let call = store.data_mut().call().map_err(|_| lost())?;
             call.undo_to(before.mark).and_then(|()| call.reject(row, &refusal)).map_err(CallError::from)?;
             if broken {
@@ -154,6 +174,13 @@ struct Before {
 }
 
 impl Host {
+    /// Logs why a record broke the instance.
+    fn line_of(&mut self, row: u32, text: &str) {
+        let log = Arc::clone(&self.log);
+        let origin = self.call().and_then(|call| origin(call, row)).unwrap_or_default();
+        log.line(Level::WARN, origin, text);
+    }
+
     /// Gets ready for a record. The limit of outputs is for each record; once the batch is full, none is left.
     fn begin_record(&mut self, row: u32, emitted: u64) -> Option<Before> {
         self.record.row = row;

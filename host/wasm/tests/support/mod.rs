@@ -7,7 +7,7 @@
     reason = "support of several tests, each of which uses a part"
 )]
 
-use millstream_engine::call::{Call, CallRules, Mark, Metric};
+use millstream_engine::call::{Call, CallRules, Mark, Measured, Metric};
 use millstream_engine::keyed::{KeyedState, StateColumn};
 use millstream_engine::ports::{CallError, ChangeSet, Meta, Operator, OperatorFactory, StateBackend, StateError};
 use millstream_model::cell::CellSpace;
@@ -39,8 +39,16 @@ pub fn module(name: &str) -> Module {
     ENGINE.load(&source(name)).unwrap()
 }
 
+/// Time is not what most tests are about: a call may take as long as a busy machine needs.
 pub fn config(json: &str) -> OperatorConfig {
-    OperatorConfig { id: "subject".to_owned(), config: json.to_owned(), ..OperatorConfig::default() }
+    let limits = OperatorLimits { batch_time_ms: 60_000, ..OperatorLimits::default() };
+    OperatorConfig {
+        pipeline: "whole".to_owned(),
+        id: "subject".to_owned(),
+        config: json.to_owned(),
+        limits,
+        ..OperatorConfig::default()
+    }
 }
 
 /// A store that holds nothing.
@@ -123,6 +131,7 @@ pub struct Driver {
     pub mark: Mark,
     pub input: u32,
     pub time_limit_ms: u64,
+    pub measured: Measured,
     offset: i64,
 }
 
@@ -146,9 +155,10 @@ impl Driver {
         let rules = CallRules {
             limits: limits.clone(),
             ports: descriptor.outputs.clone(),
-            port_record_bytes_max: vec![usize::MAX; descriptor.outputs.len()],
             inputs: descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
+            ..CallRules::default()
         };
+        rules.places.insert(PartitionIndex(3), "lines", 5);
         let call =
             Call { state: KeyedState::new(states, Arc::new(Nothing)), rules: Arc::new(rules), ..Call::default() };
         Self {
@@ -158,6 +168,7 @@ impl Driver {
             mark: Mark { watermark_ms: None, now_ms: 1_000 },
             input: 0,
             time_limit_ms: limits.batch_time_ms,
+            measured: Measured::default(),
             offset: 0,
         }
     }
@@ -192,6 +203,7 @@ impl Driver {
         let (mut call, result) = self.operator.process(call);
         let effects = result.map(|()| {
             call.apply_state();
+            call.apply_metrics(&mut self.measured);
             effects(&call)
         });
         call.staged.clear();

@@ -9,6 +9,7 @@
 //! | `reject` | rejects the record, after a write and an emit that must not show |
 //! | `oversize` | emits a value of 2 MiB |
 //! | `flood` | emits without end |
+//! | `hoard` | puts 1 MiB into state `hoard` |
 //! | `stop` | asks the host to stop |
 //! | else | counts the key in state `seen` and forwards the record |
 
@@ -17,12 +18,13 @@ use std::hint::black_box;
 
 struct Poison {
     seen: Value<u64>,
+    hoard: Value<Vec<u8>>,
     out: Output,
 }
 
 impl Operator for Poison {
     fn open(setup: &mut Setup) -> Result<Self> {
-        Ok(Self { seen: setup.value("seen"), out: setup.output("out") })
+        Ok(Self { seen: setup.value("seen"), hoard: setup.value("hoard"), out: setup.output("out") })
     }
 
     fn process(&self, record: &Record, ctx: &mut Context) -> Result<()> {
@@ -40,6 +42,7 @@ impl Operator for Poison {
             Some(b"flood") => loop {
                 ctx.emit(self.out, &[b'x'; 1024]);
             },
+            Some(b"hoard") => self.hoard.set(ctx, &vec![1; 1 << 20]),
             Some(b"stop") => return Err(stop("stopped on purpose")),
             _ => {
                 let seen = self.seen.get(ctx)?.unwrap_or(0) + 1;

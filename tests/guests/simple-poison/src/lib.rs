@@ -41,6 +41,15 @@ mod component {
                 }
                 Some(b"forget") => state::remove("seen"),
                 Some(b"names") => output::emit("", key, Some(state::names("", None, 10).join(",").as_bytes())),
+                Some(b"fill") => (0..10_000).for_each(|number| state::put(&format!("filled/{number}"), b"")),
+                Some(b"count-all") => {
+                    let names = state::names("", None, u32::MAX);
+                    output::emit("", key, Some(names.len().to_string().as_bytes()));
+                }
+                Some(b"count-page") => {
+                    let names = state::names("filled/", Some("filled/5"), 7);
+                    output::emit("", key, Some(names.len().to_string().as_bytes()));
+                }
                 Some(b"log") => log::write(log::Level::Warn, "logged on purpose"),
                 _ => count(key),
             }

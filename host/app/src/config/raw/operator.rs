@@ -26,6 +26,23 @@ pub(crate) struct Operator {
     pub(crate) retries: Option<u32>,
     /// What happens to records without a key.
     pub(crate) null_key: Option<NullKey>,
+    /// What a module of the simple world does not say itself.
+    pub(crate) declare: Option<Declare>,
+}
+
+/// What a module of the simple world does not say itself.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Declare {
+    /// Names of its inputs, in the order of the operator's `inputs`; one, `in`, by default.
+    pub(crate) inputs: Option<Vec<String>>,
+    /// Names of its outputs; one, `out`, by default.
+    pub(crate) outputs: Option<Vec<String>>,
+    /// Version of the bytes in its state; 1 by default.
+    pub(crate) state_version: Option<u32>,
+    /// Other versions of them that it reads as they are.
+    #[serde(default)]
+    pub(crate) reads_versions: Vec<u32>,
 }
 
 /// What a record is assigned to an instance by.
@@ -82,4 +99,16 @@ pub(crate) struct Limits {
     pub(crate) output_bytes: Option<Scalar>,
     /// Lines per second.
     pub(crate) log_lines: Option<u32>,
+    /// Length of a line.
+    pub(crate) log_line: Option<Scalar>,
+    /// Bytes that one request hands to the host.
+    pub(crate) request: Option<Scalar>,
+    /// Call stack.
+    pub(crate) stack: Option<Scalar>,
+    /// Core instances of a component.
+    pub(crate) instances: Option<u32>,
+    /// Tables of an instance.
+    pub(crate) tables: Option<u32>,
+    /// Names of its own metrics.
+    pub(crate) metrics: Option<u32>,
 }

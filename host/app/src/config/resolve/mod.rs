@@ -66,6 +66,10 @@ pub(super) fn resolve(raw: &raw::Pipeline, folder: &Path) -> Result<Resolved, Pr
     check_kafka(&sources, &sinks, kafka.is_some())?;
     check_guarantee(&sources, raw.guarantee)?;
     let state_dir = raw.state.dir.clone().unwrap_or_else(|| format!("./state/{}", raw.id));
+    let (commit, batch) = (settings::commit(&raw.commit)?, settings::batch(&raw.batch)?);
+    if kafka.is_some() {
+        operator::check_times(&operators, &batch, &commit)?;
+    }
     Ok(Resolved {
         id: raw.id.clone(),
         kafka,
@@ -73,12 +77,12 @@ pub(super) fn resolve(raw: &raw::Pipeline, folder: &Path) -> Result<Resolved, Pr
         operators,
         sinks,
         dead_letters,
-        commit: settings::commit(&raw.commit)?,
+        commit,
         state_dir: folder.join(state_dir),
         state_memory_bytes: settings::state_memory_bytes(&raw.state)?,
         checkpoint: settings::checkpoint(&raw.checkpoint, folder)?,
         workers: settings::workers(raw.workers)?,
-        batch: settings::batch(&raw.batch)?,
+        batch,
     })
 }
 
@@ -139,6 +143,7 @@ fn kafka(raw: &BTreeMap<String, Scalar>, folder: &Path) -> Result<Properties, Pr
 }
 
 /// `env:NAME` and `file:PATH` stand for a secret that is not in the file.
+#[expect(clippy::disallowed_methods, reason = "secrets are where the file says, the environment included")]
 fn secret(value: &str, folder: &Path) -> Result<String, String> {
     if let Some(name) = value.strip_prefix("env:") {
         return std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"));

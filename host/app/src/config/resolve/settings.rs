@@ -4,7 +4,11 @@ use crate::config::raw::{self, Scalar};
 use crate::config::{Place, Problem, units};
 use millstream_model::limits::BatchLimits;
 use millstream_model::plan::CommitSettings;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+
+/// An hour, in milliseconds.
+pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// The least that RocksDB and the caches can work with.
 const STATE_MEMORY_BYTES_MIN: u64 = 16 << 20;
@@ -41,12 +45,11 @@ pub(super) fn commit(raw: &raw::Commit) -> Result<CommitSettings, Problem> {
         output_bytes_max: size(&place.field("output_bytes"), raw.output_bytes.as_ref(), usual.output_bytes_max)?,
         transaction_timeout_ms: time_ms(&timeout, raw.transaction_timeout.as_ref(), usual.transaction_timeout_ms)?,
     };
-    if settings.interval_ms == 0 {
-        return Err(Problem::new(&interval, "`commit.interval` is at least 1ms"));
-    }
-    if settings.transaction_timeout_ms < 1_000 {
-        return Err(Problem::new(&timeout, "`commit.transaction_timeout` is at least 1s"));
-    }
+    within(&interval, "commit.interval", settings.interval_ms, 1..=HOUR_MS, ("1ms", "1h"))?;
+    within(&timeout, "commit.transaction_timeout", settings.transaction_timeout_ms, 1_000..=HOUR_MS, ("1s", "1h"))?;
+    // With less nothing could ever be read: what is on its way to the sinks holds the sources back.
+    let output_bytes = place.field("output_bytes");
+    within(&output_bytes, "commit.output_bytes", settings.output_bytes_max, 1 << 10..=16 << 30, ("1KiB", "16GiB"))?;
     Ok(settings)
 }
 
@@ -62,9 +65,7 @@ pub(super) fn batch(raw: &raw::Batch) -> Result<BatchLimits, Problem> {
     if !(1..=65_536).contains(&limits.rows_max) {
         return Err(Problem::new(&records, format!("`batch.records: {}` is not between 1 and 65536", limits.rows_max)));
     }
-    if limits.bytes_max == 0 {
-        return Err(Problem::new(&bytes, "`batch.bytes` is at least 1"));
-    }
+    within(&bytes, "batch.bytes", bytes_max, 1..=256 << 20, ("1", "256MiB"))?;
     Ok(limits)
 }
 
@@ -80,10 +81,24 @@ pub(super) fn workers(raw: Option<u32>) -> Result<u32, Problem> {
 
 pub(super) fn state_memory_bytes(raw: &raw::State) -> Result<u64, Problem> {
     let place = Place::at("state").field("memory");
-    match size(&place, raw.memory.as_ref(), 256 << 20)? {
-        memory if memory < STATE_MEMORY_BYTES_MIN => Err(Problem::new(&place, "`state.memory` is at least 16MiB")),
-        memory => Ok(memory),
+    let memory = size(&place, raw.memory.as_ref(), 256 << 20)?;
+    within(&place, "state.memory", memory, STATE_MEMORY_BYTES_MIN..=1 << 40, ("16MiB", "1024GiB"))?;
+    Ok(memory)
+}
+
+/// Refuses a number outside of its bounds, which are shown as people write them.
+pub(super) fn within(
+    place: &Place,
+    name: &str,
+    value: u64,
+    bounds: RangeInclusive<u64>,
+    (least, most): (&str, &str),
+) -> Result<(), Problem> {
+    if bounds.contains(&value) {
+        return Ok(());
     }
+    let text = if value < *bounds.start() { format!("at least {least}") } else { format!("at most {most}") };
+    Err(Problem::new(place, format!("`{name}` is {text}")))
 }
 
 /// A length of time, in milliseconds.

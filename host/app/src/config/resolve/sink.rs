@@ -38,6 +38,9 @@ struct Given<'a> {
     format: Option<Format>,
 }
 
+/// The most partitions that a topic is made with: more would be a slip, and is no small thing to undo.
+const PARTITIONS_MAX: i32 = 10_000;
+
 /// Checks a sink.
 pub(super) fn sink(id: &str, raw: &raw::Sink, folder: &Path) -> Result<SinkSpec, Problem> {
     let place = Place::at("sinks").field(id);
@@ -81,8 +84,8 @@ fn kind(who: &str, given: &Given<'_>, place: &Place, folder: &Path) -> Result<Si
     if given.create.is_some() && given.topic.is_none() {
         return Err(Problem::new(&place.field("create"), format!("{who}: `create` is for topics")));
     }
-    if let Some(create) = given.create.filter(|create| create.partitions < 1) {
-        let text = format!("{who}: `partitions: {}` is not at least 1", create.partitions);
+    if let Some(create) = given.create.filter(|create| !(1..=PARTITIONS_MAX).contains(&create.partitions)) {
+        let text = format!("{who}: `partitions: {}` is not between 1 and {PARTITIONS_MAX}", create.partitions);
         return Err(Problem::new(&place.field("create").field("partitions"), text));
     }
     match (given.topic, given.file, given.stdout) {

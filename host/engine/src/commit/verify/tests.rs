@@ -26,6 +26,7 @@ fn open(lineage: u8) -> CommitsEntry {
         digests: BTreeMap::new(),
         key_groups: String::new(),
         sink_starts: BTreeMap::new(),
+        named_since: BTreeMap::new(),
     })
 }
 
