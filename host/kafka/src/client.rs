@@ -224,9 +224,9 @@ impl PartitionList {
         self.0.as_ptr()
     }
 
-    /// Partition, offset and error of each entry.
-    pub(crate) fn entries(&self) -> Vec<(i32, i64, Result<(), String>)> {
-        self.raw().iter().map(|entry| (entry.partition, entry.offset, check(entry.err))).collect()
+    /// Partitions and offsets, or the first refusal: brokers that refuse a group say so of each partition.
+    pub(crate) fn found(&self) -> Result<Vec<(i32, i64)>, String> {
+        self.raw().iter().map(|entry| check(entry.err).map(|()| (entry.partition, entry.offset))).collect()
     }
 
     fn raw(&self) -> &[sys::rd_kafka_topic_partition_t] {

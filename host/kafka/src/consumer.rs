@@ -190,9 +190,9 @@ impl Consumer {
         let list = list.ok_or("out of memory")?;
         // SAFETY: client and list live.
         check(unsafe { sys::rd_kafka_committed(self.client.as_ptr(), list.as_ptr(), timeout(wait_ms)) })?;
-        let entries = list.entries().into_iter().zip(list.signed_by(SIGNATURE));
-        let foreign = entries.filter(|((_, offset, _), is_ours)| *offset >= 0 && !is_ours);
-        Ok(foreign.map(|((partition, offset, _), _)| (partition, offset)).collect())
+        let entries = list.found()?.into_iter().zip(list.signed_by(SIGNATURE));
+        let foreign = entries.filter(|((_, offset), is_ours)| *offset >= 0 && !is_ours);
+        Ok(foreign.map(|(entry, _)| entry).collect())
     }
 
     /// The group's offsets, where there are any.
@@ -201,8 +201,7 @@ impl Consumer {
         let list = list.ok_or("out of memory")?;
         // SAFETY: client and list live.
         check(unsafe { sys::rd_kafka_committed(self.client.as_ptr(), list.as_ptr(), timeout(wait_ms)) })?;
-        let entries = list.entries().into_iter().filter(|(_, offset, _)| *offset >= 0);
-        Ok(entries.map(|(partition, offset, _)| (partition, offset)).collect())
+        Ok(list.found()?.into_iter().filter(|(_, offset)| *offset >= 0).collect())
     }
 
     /// The first offset at or after a time, in milliseconds since 1970, for each partition; -1 (the end) where all are earlier.
@@ -211,7 +210,7 @@ impl Consumer {
         let list = list.ok_or("out of memory")?;
         // SAFETY: client and list live.
         check(unsafe { sys::rd_kafka_offsets_for_times(self.client.as_ptr(), list.as_ptr(), timeout(wait_ms)) })?;
-        list.entries().into_iter().map(|(partition, offset, found)| found.map(|()| (partition, offset))).collect()
+        list.found()
     }
 }
 
