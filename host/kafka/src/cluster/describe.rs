@@ -77,6 +77,59 @@ unsafe fn description_of(event: *mut sys::rd_kafka_event_t) -> Option<Descriptio
     }
 }
 
+/// Whether the user may read and write the offsets of a group; true if the brokers do not tell.
+pub(super) fn may_use_group(client: &Client, group: &str, wait_ms: u64) -> bool {
+    let Ok(group) = CString::new(group) else { return true };
+    let mut names = [group.as_ptr()];
+    // SAFETY: every object is made here, used while it lives, and destroyed once.
+    unsafe {
+        let queue = sys::rd_kafka_queue_new(client.as_ptr());
+        let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
+        let options = sys::rd_kafka_AdminOptions_new(client.as_ptr(), kind);
+        let refused = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
+        if !refused.is_null() {
+            sys::rd_kafka_error_destroy(refused);
+        }
+        sys::rd_kafka_DescribeConsumerGroups(client.as_ptr(), names.as_mut_ptr(), names.len(), options, queue);
+        let event = sys::rd_kafka_queue_poll(queue, timeout(wait_ms));
+        let may = event.is_null() || may_use(event);
+        if !event.is_null() {
+            sys::rd_kafka_event_destroy(event);
+        }
+        sys::rd_kafka_AdminOptions_destroy(options);
+        sys::rd_kafka_queue_destroy(queue);
+        may
+    }
+}
+
+/// # Safety
+/// `event` is a live event.
+unsafe fn may_use(event: *mut sys::rd_kafka_event_t) -> bool {
+    const REFUSED: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    const NEEDED: Operation = Operation::RD_KAFKA_ACL_OPERATION_READ;
+    // SAFETY: what is got from the event lives as long as it does; null is checked at each step; counts and pointers belong together.
+    unsafe {
+        if sys::rd_kafka_event_error(event) == REFUSED {
+            return false;
+        }
+        let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event);
+        if result.is_null() {
+            return true;
+        }
+        let mut count = 0;
+        let described = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
+        if described.is_null() || count == 0 {
+            return true;
+        }
+        let error = sys::rd_kafka_ConsumerGroupDescription_error(*described);
+        if !error.is_null() && sys::rd_kafka_error_code(error) == REFUSED {
+            return false;
+        }
+        let operations = sys::rd_kafka_ConsumerGroupDescription_authorized_operations(*described, &mut count);
+        operations.is_null() || count == 0 || std::slice::from_raw_parts(operations, count).contains(&NEEDED)
+    }
+}
+
 /// An id of librdkafka, which uses the plain base 64, in the URL-safe one that Kafka's own tools show (`org.apache.kafka.common.Uuid`).
 fn as_kafka_shows(id: &str) -> String {
     id.replace('+', "-").replace('/', "_")

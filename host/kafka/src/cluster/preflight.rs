@@ -1,15 +1,11 @@
 //! What would hang or fail later, said before anything starts.
 
-use super::describe::{Operation, describe};
+use super::describe::{Operation, describe, may_use_group};
 use super::topics::Internal;
 use super::{KafkaCluster, REQUEST_MS, Settings};
 use crate::error::KafkaError;
 use crate::metadata;
 use crate::names::{changelog_topic, modules_topic};
-use crate::sums::group_offsets;
-
-/// How librdkafka calls the refusal of a group.
-const GROUP_REFUSED: &str = "GROUP_AUTHORIZATION_FAILED";
 
 /// The oldest version that is supported.
 const OLDEST: (u32, u32) = (3, 7);
@@ -73,8 +69,8 @@ impl KafkaCluster {
         if self.has_topic(&modules) {
             problems.extend(self.forbidden(&modules, &[READ, WRITE]));
         }
-        if let Some(topic) = needs.sources.first().filter(|topic| self.has_topic(topic)) {
-            problems.extend(self.check_group(&needs.id, topic));
+        if !needs.sources.is_empty() {
+            problems.extend(self.check_group(&needs.id));
         }
         problems
     }
@@ -126,9 +122,8 @@ impl KafkaCluster {
     }
 
     /// The group's offsets are a mirror, and a start asks whether somebody moved them.
-    fn check_group(&self, id: &str, topic: &str) -> Option<KafkaError> {
-        let refused = group_offsets(&self.properties, id, topic).err()?;
-        refused.reason.contains(GROUP_REFUSED).then(|| {
+    fn check_group(&self, id: &str) -> Option<KafkaError> {
+        (!may_use_group(&self.client, id, REQUEST_MS)).then(|| {
             self.error(format!(
                 "the user may not use group `{id}`; it needs READ on the group, which is named like the pipeline"
             ))
