@@ -63,7 +63,10 @@ impl TopicSizes {
                 found.insert(name, bytes);
             }
         }
-        Ok(found)
+        match names.into_iter().find(|name| !found.contains_key(*name)) {
+            Some(missing) => Err(failed(format!("topic `{missing}` is not there"))),
+            None => Ok(found),
+        }
     }
 }
 
