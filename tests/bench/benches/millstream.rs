@@ -1,4 +1,5 @@
-//! `make bench`: every measurement, one after the other. `BENCH_QUICK=1` shortens all, `BENCH_ONLY=growth,restart` leaves others out.
+//! `make bench`: every measurement, one after the other. `BENCH_QUICK=1` shortens all, `BENCH_ONLY=growth,restart` leaves others out, `BENCH_ROUNDS=1` compares
+//! once.
 
 use std::time::Instant;
 
@@ -17,7 +18,10 @@ fn main() -> Result<()> {
         return role.play();
     }
     let is_quick = std::env::var("BENCH_QUICK").is_ok_and(|quick| quick == "1");
-    let effort = if is_quick { Effort::QUICK } else { Effort::FULL };
+    let mut effort = if is_quick { Effort::QUICK } else { Effort::FULL };
+    if let Ok(rounds) = std::env::var("BENCH_ROUNDS") {
+        effort.rounds = rounds.parse().with_context(|| format!("BENCH_ROUNDS is {rounds:?}, not a number"))?;
+    }
     let only = std::env::var("BENCH_ONLY").unwrap_or_default();
     let is_wanted = |name: &str| only.is_empty() || only.split(',').any(|wanted| wanted == name);
     let program = std::env::current_exe()?;

@@ -7,11 +7,13 @@ import com.fasterxml.jackson.databind.JsonNode;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** Plain and transactional producers; a transactional one lives as long as the process, under its id. */
+/**
+ * Plain and transactional producers. A transactional one lives as long as the process, under its id; a plain one as long as its run: an idempotent producer
+ * that is kept may stall for the sake of another topic, one that was made anew under it.
+ */
 final class Producers {
     private final String bootstrap;
     private final Map<String, KafkaProducer<byte[], byte[]>> transactional = new HashMap<>();
-    private KafkaProducer<byte[], byte[]> plain;
 
     Producers(String bootstrap) {
         this.bootstrap = bootstrap;
@@ -21,12 +23,14 @@ final class Producers {
     static final class Run {
         private final KafkaProducer<byte[], byte[]> producer;
         private final String topic;
+        private final boolean isOwn;
         private final AtomicReference<Exception> failure = new AtomicReference<>();
         private long count;
 
-        private Run(KafkaProducer<byte[], byte[]> producer, String topic) {
+        private Run(KafkaProducer<byte[], byte[]> producer, String topic, boolean isOwn) {
             this.producer = producer;
             this.topic = topic;
+            this.isOwn = isOwn;
         }
 
         void send(byte[] records) throws Exception {
@@ -45,6 +49,9 @@ final class Producers {
         /** Waits for every acknowledgement. */
         long finish() throws Exception {
             producer.flush();
+            if (isOwn) {
+                producer.close();
+            }
             check();
             return count;
         }
@@ -57,16 +64,8 @@ final class Producers {
     }
 
     Run run(JsonNode request) {
-        KafkaProducer<byte[], byte[]> producer;
-        if (request.hasNonNull("transaction")) {
-            producer = named(request);
-        } else {
-            if (plain == null) {
-                plain = create(null);
-            }
-            producer = plain;
-        }
-        return new Run(producer, request.get("topic").asText());
+        boolean isOwn = !request.hasNonNull("transaction");
+        return new Run(isOwn ? create(null) : named(request), request.get("topic").asText(), isOwn);
     }
 
     /** Begins a transaction; the first one of an id fences whoever had the id before. */
