@@ -1,5 +1,6 @@
 //! From a module to operators: opening, describing, one instance per worker.
 
+use crate::allowance;
 use crate::check::{Checked, World};
 use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
 use crate::engine::Engine;
@@ -12,7 +13,7 @@ use crate::outcome;
 use crate::restarts::Restarts;
 use crate::schema::{self, Refusal, Violation};
 use crate::simple::{STATE, Simple};
-use crate::ticker::{Ticker, ticks};
+use crate::ticker::Ticker;
 use millstream_engine::ports::{OpenError, Operator, OperatorFactory};
 use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
 use millstream_model::ids::Digest;
@@ -269,7 +270,8 @@ impl Probe<'_> {
         let mut store = Store::new(&engine.wasm, Host::new(limits, Arc::clone(config), log));
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(usize::try_from(limits.request_bytes_max).unwrap_or(usize::MAX));
-        store.set_epoch_deadline(ticks(OPEN_MS));
+        allowance::watch(&mut store);
+        allowance::grant(&mut store, OPEN_MS);
         store
     }
 

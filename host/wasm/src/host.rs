@@ -1,5 +1,6 @@
 //! What an instance's store holds: the call in hand, and all that the guest can reach of the host.
 
+use crate::allowance::Allowance;
 use crate::limits::{LimitHit, MemoryLimiter, StagingBudget};
 use crate::log::OperatorLog;
 use crate::wasi::GuestClock;
@@ -23,6 +24,7 @@ pub(crate) struct Host {
     /// Columns lent to the guest by the last request.
     pub(crate) lent: crate::columnar::Lent,
     pub(crate) memory: MemoryLimiter,
+    pub(crate) allowance: Allowance,
     pub(crate) log: Arc<OperatorLog>,
     pub(crate) clock: Arc<GuestClock>,
     pub(crate) table: ResourceTable,
@@ -50,6 +52,7 @@ impl Host {
             record: RecordInHand { row: 0, config },
             lent: crate::columnar::Lent::default(),
             memory: MemoryLimiter::new(limits),
+            allowance: Allowance::default(),
             wasi: crate::wasi::context(&clock, &log),
             log,
             clock,

@@ -144,6 +144,11 @@ fn check_dead(written: &[Record], dead: &[Record]) {
         .filter(|record| record.value_text().parse::<u32>().is_err())
         .map(|record| (place(record), record))
         .collect();
+    let good: Vec<String> = (dead.iter())
+        .filter(|letter| letter.value_text().parse::<u32>().is_ok())
+        .map(|letter| header(letter, "millstream-reason"))
+        .collect();
+    assert!(good.is_empty(), "{} good records are among the dead letters: {good:#?}", good.len());
     assert_eq!(dead.len(), 1_000, "dead letters");
     let mut seen = BTreeSet::new();
     for letter in dead {

@@ -25,6 +25,7 @@ use crate::swap::Tally;
 use crate::task::{Task, Verdicts};
 use cut::Cut;
 use intake::Intake;
+use millstream_model::commit::CommitRecord;
 use millstream_model::plan::Plan;
 use millstream_model::record::{Origin, RecordBatch};
 use std::collections::BTreeMap;

@@ -10,11 +10,11 @@ pub(crate) use descriptor::{check_names, check_outputs};
 pub(crate) use imports::{add_to_linker, origin, request, write_line};
 pub(crate) use wire::{Lent, LogLevel};
 
+use crate::allowance;
 use crate::factory::Configured;
 use crate::host::Host;
 use crate::outcome;
 use crate::restarts::Restarts;
-use crate::ticker::ticks;
 use millstream_engine::call::Call;
 use millstream_engine::ports::{CallError, Operator};
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Instance {
     fn call(&mut self, call: Box<Call>, batch: BatchIn<'_>, limit_ms: u64) -> wasmtime::Result<Result<(), Failure>> {
         let Self { store, process } = self;
         store.data_mut().begin(call);
-        store.set_epoch_deadline(ticks(limit_ms));
+        allowance::grant(store, limit_ms);
         let process = process.typed::<(BatchIn<'_>,), (Result<(), Failure>,)>(&*store)?;
         let (result,) = process.call(store, (batch,))?;
         Ok(result)

@@ -7,12 +7,12 @@ mod imports;
 
 pub(crate) use imports::add_to_linker;
 
+use crate::allowance;
 use crate::columnar::{Instance, origin};
 use crate::factory::Configured;
 use crate::host::Host;
 use crate::outcome;
 use crate::restarts::Restarts;
-use crate::ticker::ticks;
 use millstream_engine::call::Call;
 use millstream_engine::ports::{CallError, Operator};
 use millstream_model::record::RecordBatch;
@@ -139,7 +139,7 @@ impl Instance {
         let process: Process<'_> = self.process.typed(&*store).map_err(|error| CallError::Host(error.to_string()))?;
         for row in first..batch.len() as u32 {
             let before = store.data_mut().begin_record(row, *emitted).ok_or_else(lost)?;
-            store.set_epoch_deadline(ticks(limit_ms));
+            allowance::grant_unread(store, limit_ms);
             let time_ms = batch.timestamps_ms.get(row as usize).copied().unwrap_or_default();
             let returned = process.call(&mut *store, (batch.keys.get(row), batch.values.get(row), time_ms));
             let (refusal, broken) = match returned {
