@@ -199,10 +199,7 @@ impl Coordinator {
             }
             Report::Ended => self.has_ended = true,
             Report::Failed(error) => return Err(error.into()),
-            Report::TrialFailed(fault) => {
-                self.swaps.hear_fault(fault);
-                self.fail_trial_if_told()?;
-            }
+            Report::Stopped(stoppage) => self.hear_stoppage(stoppage)?,
             // News for whoever looks at the trial next, and answers to what only recovery asks.
             Report::TrialFull | Report::Held | Report::Ready => {}
         }
@@ -303,7 +300,7 @@ impl Coordinator {
     }
 
     /// After an epoch was lost: finds out what became of it. `Some`: it is committed all the same.
-    fn recover(&mut self, lost: &EpochLost) -> Result<Option<CommitRecord>, RunError> {
+    pub(super) fn recover(&mut self, lost: &EpochLost) -> Result<Option<CommitRecord>, RunError> {
         super::recovery::recover(self, lost)
     }
 

@@ -5,16 +5,17 @@ mod end;
 mod seat;
 mod trial;
 
-pub(super) use trial::Judged;
+pub(super) use trial::{Judged, TrialFault};
 
 use super::prepare::Preparation;
 use super::wiring::PartsMaker;
 use crate::commit::Committer;
+use crate::planted::Bug;
 use crate::ports::Operator;
 use crate::swap::{
     ProbationRules, SwapAnswer, SwapKind, SwapPhase, SwapPlan, SwapRefused, Tally, TrialFailure, TrialRules,
 };
-use crate::worker::{Lineup, Part, Quota, Reset, Switch, TrialFault, Watch};
+use crate::worker::{Lineup, Part, Quota, Reset, Switch, Watch};
 use millstream_model::commit::{CommitRecord, PartitionPosition};
 use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::record::RecordBatch;
@@ -67,6 +68,8 @@ enum Step {
     Trial(Trial),
     /// Its first epoch is to be committed.
     Settling,
+    /// The version before takes over from the newest commit on: the one that runs cannot go on.
+    Rescuing,
     /// The version before processes the record again that the trial failed on.
     Confirming(TrialFailure, Watch),
 }
@@ -120,7 +123,7 @@ impl Swaps {
 
     /// What the open epoch runs.
     pub(super) fn lineup(&self) -> &Arc<Lineup> {
-        &self.running
+        if Bug::NameOldVersion.is_planted() { &self.committed } else { &self.running }
     }
 
     fn now_ms(&self) -> u64 {
@@ -158,7 +161,8 @@ impl Swaps {
         let Step::Armed(instances) = &mut under_way.step else { return None };
         let instances = std::mem::take(instances);
         let next = Arc::clone(&under_way.next);
-        let switch = Switch::new(next, under_way.operator, under_way.plan.keeps_cache, instances);
+        let keeps_cache = under_way.plan.keeps_cache || Bug::KeepCache.is_planted();
+        let switch = Switch::new(next, under_way.operator, keeps_cache, instances);
         let (switch, trial) = if under_way.kind == SwapKind::Return {
             (switch, None)
         } else {
@@ -227,16 +231,22 @@ impl Swaps {
     pub(super) fn rolled_back(&mut self, positions: Vec<PartitionPosition>) -> Reset {
         self.pending.fill(Tally::default());
         self.has_failed_again = false;
-        self.running = Arc::clone(&self.committed);
+        if !Bug::KeepNewVersion.is_planted() {
+            self.running = Arc::clone(&self.committed);
+        }
         let mut watch = None;
         if let Some(under_way) = &mut self.under_way {
             match &under_way.step {
+                Step::Rescuing => {
+                    under_way.step = Step::Settling;
+                    self.running = Arc::clone(&under_way.next);
+                }
                 Step::Switching(_) | Step::Trial(_) | Step::Settling => under_way.prepare(self.workers),
                 Step::Confirming(_, watched) => watch = Some(*watched),
                 Step::Preparing(_) | Step::Armed(_) => {}
             }
         }
         self.show();
-        Reset { positions, lineup: Arc::clone(&self.committed), watch }
+        Reset { positions, lineup: Arc::clone(&self.running), watch }
     }
 }

@@ -1,8 +1,9 @@
 use super::coordinator::Coordinator;
 use super::recovery;
-use super::swaps::Judged;
+use super::swaps::{Judged, TrialFault};
 use super::{Control, RunError};
-use crate::worker::{Command, TrialFault};
+use crate::commit::EpochLost;
+use crate::worker::{Command, Stoppage};
 
 impl Coordinator {
     /// Takes up what is asked for about versions of operators, and what became due of itself.
@@ -35,6 +36,17 @@ impl Coordinator {
         }
     }
 
+    /// A worker stands still on behalf of an operator. If that is on trial or on probation, the version before goes on; else the run ends.
+    pub(super) fn hear_stoppage(&mut self, stoppage: Stoppage) -> Result<(), RunError> {
+        let Some(stoppage) = self.swaps.hear_stoppage(stoppage) else { return self.fail_trial_if_told() };
+        if !self.swaps.rescue(&stoppage, &mut self.committer) {
+            return Err(stoppage.error.into());
+        }
+        // Some of the open epoch may have been written.
+        let lost = EpochLost { reason: format!("the version before takes over again: {}", stoppage.failure) };
+        self.recover(&lost).map(drop)
+    }
+
     /// If the trial failed, and the epoch before it is committed, goes back to that with the version before.
     pub(super) fn fail_trial_if_told(&mut self) -> Result<(), RunError> {
         match self.swaps.take_fault() {
@@ -46,8 +58,8 @@ impl Coordinator {
     /// Nothing of a trial has been written anywhere, so nothing has to be found out: the workers drop it, and with it every instance that ran.
     fn fail_trial(&mut self, fault: TrialFault) -> Result<(), RunError> {
         tracing::warn!(failure = %fault.failure, "a new version failed its trial; the one before goes on");
-        recovery::hold(self)?;
         let refused = self.swaps.fail(fault);
+        recovery::hold(self)?;
         let newest = self.committer.applied().cloned();
         recovery::roll_back(self, newest)?;
         self.tell_all(&Command::Resume);

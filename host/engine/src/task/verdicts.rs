@@ -1,3 +1,4 @@
+use crate::planted::Bug;
 use millstream_model::ids::Digest;
 use millstream_model::record::{Origin, RecordBatch};
 use std::collections::HashMap;
@@ -60,7 +61,8 @@ impl Verdicts {
         let known = |row| {
             let (origin, ordinal) = place(batch, row)?;
             let found = self.found.get(&(operator, origin, ordinal))?;
-            let is_same = found.digest == digest && found.fingerprint == self.fingerprint(batch, row);
+            let is_same = (found.digest == digest || Bug::ShareVerdicts.is_planted())
+                && found.fingerprint == self.fingerprint(batch, row);
             is_same.then(|| Verdict { row, reason: found.reason.clone(), is_fault: found.is_fault })
         };
         (0..batch.len() as u32).filter_map(known).collect()

@@ -1,5 +1,6 @@
 use super::switch::Switch;
 use super::{Part, Report, Worker, WorkerError};
+use crate::planted::Bug;
 use crate::swap::Tally;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -58,6 +59,11 @@ impl Worker {
     pub(super) fn begin_cut(&mut self, last: bool, switch: Option<Arc<Switch>>) {
         self.cut.is_open = true;
         self.cut.switch = switch;
+        if Bug::SwitchEarly.is_planted()
+            && let Some(switch) = self.cut.switch.take_if(|switch| switch.keeps_cache)
+        {
+            drop(self.switch(&switch));
+        }
         self.cut.was_last = last;
         self.cut.stage = 1;
         self.exchange.push_barrier(1);

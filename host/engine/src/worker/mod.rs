@@ -14,7 +14,7 @@ mod trial;
 pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
 pub use switch::{Reset, Switch};
-pub use trial::{Quota, TrialFault, Watch};
+pub use trial::{Quota, Stoppage, Watch};
 
 use crate::call::{Mark, SizeLimits};
 use crate::exchange::Exchange;
@@ -95,8 +95,8 @@ pub struct Worker {
     /// What it waits for, standing still.
     awaits: Option<Awaits>,
     trial: Option<Trial>,
-    /// The record that the last error is about.
-    blamed: Option<Origin>,
+    /// The operator and the record that the last error is about.
+    blamed: Option<(usize, Option<Origin>)>,
     /// What each operator did in the open epoch.
     tallies: Vec<Tally>,
     watch: Option<Watch>,
@@ -177,7 +177,7 @@ impl Worker {
                 return Ok(());
             }
             if let Err(error) = self.turn() {
-                self.fail_trial(error)?;
+                self.stand(error)?;
             }
         }
     }

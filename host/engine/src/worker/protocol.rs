@@ -1,7 +1,7 @@
 //! What the committer and its workers tell each other.
 
 use super::switch::{Reset, Switch};
-use super::trial::TrialFault;
+use super::trial::Stoppage;
 use crate::ports::{ChangeSet, OpenError, PartitionProgress, SourceError};
 use crate::swap::Tally;
 use millstream_model::commit::{CommitRecord, Gap, PartitionPosition};
@@ -51,8 +51,8 @@ pub enum Report {
     Ended,
     /// The new version was given all the records that its trial takes.
     TrialFull,
-    /// The new version failed its trial. The worker stands still.
-    TrialFailed(TrialFault),
+    /// An operator must not go on. The worker stands still.
+    Stopped(Stoppage),
     /// The worker stands still.
     Held,
     /// The worker has forgotten the epoch.

@@ -137,7 +137,7 @@ impl Worker {
 
     /// The error that stops the pipeline on behalf of an operator.
     pub(super) fn stopped(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: String) -> WorkerError {
-        self.blamed = batch.origins.get(row as usize).copied();
+        self.blamed = Some((at, batch.origins.get(row as usize).copied()));
         let operator = self.plan.operators.get(at).map(|node| node.id.clone()).unwrap_or_default();
         WorkerError::Stopped { operator, place: self.shown_place(batch, row), reason }
     }

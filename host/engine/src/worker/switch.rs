@@ -1,5 +1,6 @@
 use super::trial::{Quota, Trial, Watch};
 use super::{Lineup, Worker, WorkerError};
+use crate::planted::Bug;
 use crate::ports::Operator;
 use crate::task::Task;
 use millstream_model::commit::PartitionPosition;
@@ -79,7 +80,7 @@ impl Worker {
             self.awaits = Some(Awaits::Verdict);
         }
         match self.cut.take_switch() {
-            Some(switch) if switch.keeps_cache => self.switch(&switch),
+            Some(switch) if switch.keeps_cache || Bug::SwitchUnapplied.is_planted() => self.switch(&switch),
             Some(switch) => {
                 self.awaits = Some(Awaits::Applied(switch));
                 Ok(())
@@ -105,7 +106,7 @@ impl Worker {
         self.trial = None;
     }
 
-    fn switch(&mut self, switch: &Switch) -> Result<(), WorkerError> {
+    pub(super) fn switch(&mut self, switch: &Switch) -> Result<(), WorkerError> {
         let at = switch.operator;
         let (Some(parts), Some(task)) = (switch.lineup.operators.get(at), self.tasks.get_mut(at)) else {
             return Ok(());
@@ -132,7 +133,9 @@ impl Worker {
         self.cut.reset();
         self.forget_trial(reset.watch);
         for (at, (task, parts)) in self.tasks.iter_mut().zip(&reset.lineup.operators).enumerate() {
-            if Arc::ptr_eq(task.parts(), parts) {
+            if Bug::KeepOverlays.is_planted() {
+                task.take_over(parts, parts.factory.instantiate()?);
+            } else if Arc::ptr_eq(task.parts(), parts) || Bug::KeepInstances.is_planted() {
                 task.reset()?;
             } else {
                 *task = Task::new(parts)?;

@@ -159,6 +159,16 @@ fn start_with(
     inbox_bytes_max: usize,
     factory: &Arc<dyn OperatorFactory>,
 ) -> Crew {
+    start_on(plan, |at| Numbers::new(at as u32, records, batch_rows), inbox_bytes_max, factory)
+}
+
+/// Starts workers, each with a partition of its own.
+fn start_on(
+    plan: &Arc<Plan>,
+    numbers: impl Fn(usize) -> Numbers,
+    inbox_bytes_max: usize,
+    factory: &Arc<dyn OperatorFactory>,
+) -> Crew {
     let shared = Arc::new(Shared {
         board: Arc::new(Board::new(plan)),
         paused: Arc::default(),
@@ -191,7 +201,7 @@ fn start_with(
         let worker = Worker::new(WorkerParts {
             shared: Arc::clone(&shared),
             plan: Arc::clone(plan),
-            sources: vec![Box::new(Numbers::new(at as u32, records, batch_rows))],
+            sources: vec![Box::new(numbers(at))],
             tasks: lineup.operators.iter().map(|parts| Task::new(parts).unwrap()).collect(),
             exchange,
             commands,
@@ -255,7 +265,7 @@ impl Crew {
                 }
                 Report::Part(part) => epoch.parts.push(part),
                 Report::Failed(error) => panic!("{error}"),
-                Report::TrialFailed(fault) => panic!("{fault:?}"),
+                Report::Stopped(stoppage) => panic!("{stoppage:?}"),
                 Report::Ended | Report::TrialFull | Report::Held | Report::Ready => {}
             }
         }
@@ -343,6 +353,27 @@ fn poison_behind_an_exchange_is_found_too_and_every_key_has_one_owner() {
 }
 
 #[test]
+fn poison_among_the_first_records_that_a_worker_has_is_found_if_they_came_from_another() {
+    let plan = plan(vec![node(true, 1, Target::Sink(OUT))], 2);
+    let forward: Arc<dyn OperatorFactory> = Arc::new(Forward(|call| trap_on(call, "7")));
+    // All is read by one of them; the other owns the key of 7.
+    let reader = 1 - key_group(b"7").part_of(2) as usize;
+    let partition = |at| Numbers::new(at as u32, if at == reader { 100 } else { 0 }, 100);
+    let crew = start_on(&plan, partition, INBOX_BYTES_MAX, &forward);
+    let (mut epoch, mut all) = (Epoch::default(), 0);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while all < 100 {
+        assert!(std::time::Instant::now() < until, "{} records and {:?}", epoch.out.len(), epoch.letters);
+        let next = crew.cut(false);
+        epoch.out.extend(next.out);
+        epoch.letters.extend(next.letters);
+        all = epoch.out.len() + epoch.letters.len();
+    }
+    assert_eq!((values(&epoch), epoch.letters), (numbers(0..100, &["7"]), vec!["7".to_owned()]));
+    crew.stop();
+}
+
+#[test]
 fn cuts_lose_and_repeat_nothing_whatever_the_exchange_holds() {
     let second = Target::Operator { operator: OperatorIndex(1), input: 0 };
     let third = Target::Operator { operator: OperatorIndex(2), input: 0 };
@@ -398,12 +429,12 @@ fn an_operator_that_says_stop_stops_with_the_place() {
     let plan = plan(vec![node(false, 0, Target::Sink(OUT))], 1);
     let crew = start(&plan, 10, 10, |_| Err(CallError::Stop("enough".to_owned())));
     let report = crew.reports.recv().unwrap();
-    let Report::Failed(error) = report else { panic!("{report:?}") };
+    let Report::Stopped(stoppage) = report else { panic!("{report:?}") };
     assert_eq!(
-        error.to_string(),
+        stoppage.error.to_string(),
         "operator `op-0` stopped the pipeline at source `numbers`, partition 0, offset 0: enough"
     );
-    crew.threads.into_iter().for_each(|thread| thread.join().unwrap());
+    crew.stop();
 }
 
 #[test]

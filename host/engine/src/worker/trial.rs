@@ -52,13 +52,17 @@ pub struct Watch {
     pub origin: Origin,
 }
 
-/// Why a trial failed, as its worker saw it.
+/// Why a worker stands still: the pipeline stops, unless another version can take over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrialFault {
-    /// For people.
+pub struct Stoppage {
+    /// Position of the operator in the plan.
+    pub operator: usize,
+    /// What it failed on.
     pub failure: TrialFailure,
     /// The record, for workers.
     pub origin: Option<Origin>,
+    /// What the run ends with.
+    pub error: WorkerError,
 }
 
 /// A trial under way: nothing the new version does has an effect outside before it is judged.
@@ -116,21 +120,18 @@ impl Worker {
         self.count(at, Tally { records: 1, failed: 1, ..Tally::default() });
     }
 
-    /// In a trial, what would stop the pipeline ends the trial instead: the worker says so and stands still until everything of it is dropped.
+    /// What stops the pipeline on behalf of an operator ends a trial instead, or brings the version before back. The worker says so and stands still.
     ///
     /// # Errors
-    /// The error, if it is not one that a new version can be at fault for.
-    pub(super) fn fail_trial(&mut self, error: WorkerError) -> Result<(), WorkerError> {
-        let (Some(trial), WorkerError::Stopped { operator, reason, .. }) = (&self.trial, &error) else {
+    /// The error, if no version of an operator is to blame.
+    pub(super) fn stand(&mut self, error: WorkerError) -> Result<(), WorkerError> {
+        let (WorkerError::Stopped { reason, .. }, Some((operator, origin))) = (&error, self.blamed.take()) else {
             return Err(error);
         };
-        let is_its_own = self.plan.operators.get(trial.operator).is_some_and(|node| node.id == *operator);
-        let reason =
-            if is_its_own { reason.clone() } else { format!("operator `{operator}` would have stopped: {reason}") };
-        let origin = self.blamed.take();
         let place = origin.map(|origin| self.shared.places.of(origin)).map(fault_place);
+        let failure = TrialFailure { reason: reason.clone(), place };
         self.awaits = Some(Awaits::Verdict);
-        self.report(Report::TrialFailed(TrialFault { failure: TrialFailure { reason, place }, origin }));
+        self.report(Report::Stopped(Stoppage { operator, failure, origin, error }));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod model;
 mod mutant_disks;
 mod mutants;
 mod notes;
+mod planted;
 mod ports;
 mod process;
 mod scenario;
@@ -104,6 +105,8 @@ fn every_planted_bug_is_caught() {
 }
 
 fn run_whole(has_swaps: bool) {
+    // Bugs are planted in a process of their own only.
+    let _planted = std::env::var_os(planted::BUGS).map(|_| fail::FailScenario::setup());
     let single = setting("MILLSTREAM_SIMULATION_RUN");
     let count = single.map_or_else(|| setting("MILLSTREAM_SIMULATION_RUNS").unwrap_or(RUNS), |_| 1);
     let first = single.unwrap_or(0);

@@ -2,7 +2,6 @@ use super::{Step, Swaps, UnderWay};
 use crate::commit::Committer;
 use crate::ports::OperatorFactory;
 use crate::run::control::Asking;
-use crate::run::prepare::Preparation;
 use crate::swap::EventKind;
 use crate::swap::plan::{Refusal, plan};
 use crate::swap::{ProbationRules, Standing, Surroundings, SwapAnswer, SwapKind, SwapPlan, SwapRefused, TrialRules};
@@ -11,13 +10,15 @@ use millstream_model::ids::{Generation, OperatorIndex};
 use std::sync::Arc;
 
 /// What is to take over, and how.
-struct Wanted {
+pub(super) struct Wanted {
     operator: usize,
     factory: Arc<dyn OperatorFactory>,
     rules: TrialRules,
     probation: ProbationRules,
     kind: SwapKind,
     because: String,
+    /// Whether it takes over from the newest commit on: what runs cannot go on.
+    pub(super) is_rescue: bool,
 }
 
 impl Swaps {
@@ -59,6 +60,7 @@ impl Swaps {
                     probation: ProbationRules::default(),
                     kind: request.kind,
                     because: String::new(),
+                    is_rescue: false,
                 })
             }
             Asking::Rollback { .. } => self.want_return(operator, String::new()),
@@ -66,7 +68,7 @@ impl Swaps {
     }
 
     /// The version before, if it is there and can read what was written since.
-    fn want_return(&self, operator: usize, because: String) -> Result<Wanted, SwapRefused> {
+    pub(super) fn want_return(&self, operator: usize, because: String) -> Result<Wanted, SwapRefused> {
         let id = self.committed.plan.operators.get(operator).map(|node| node.id.clone()).unwrap_or_default();
         let refused = |reason: String| SwapRefused::NoReturn { operator: id.clone(), reason };
         let Some(previous) = self.seats.get(operator).and_then(|seat| seat.previous.as_ref()) else {
@@ -84,10 +86,11 @@ impl Swaps {
             probation: ProbationRules::default(),
             kind: SwapKind::Return,
             because,
+            is_rescue: false,
         })
     }
 
-    fn begin(&mut self, wanted: Wanted, done: Option<SwapAnswer>, committer: &mut Committer) {
+    pub(super) fn begin(&mut self, wanted: Wanted, done: Option<SwapAnswer>, committer: &mut Committer) {
         let (plan, next) = match self.propose(&wanted, committer) {
             Ok(proposed) => proposed,
             Err(refused) => {
@@ -98,10 +101,8 @@ impl Swaps {
                 return;
             }
         };
-        let id = next.plan.operators.get(wanted.operator).map(|node| node.id.as_str()).unwrap_or_default();
-        let preparation = Preparation::begin(id, &wanted.factory, self.workers);
-        let Wanted { operator, rules, probation, kind, because, .. } = wanted;
-        self.under_way = Some(UnderWay {
+        let Wanted { operator, rules, probation, kind, because, is_rescue, .. } = wanted;
+        let mut under_way = UnderWay {
             operator,
             kind,
             rules,
@@ -112,8 +113,12 @@ impl Swaps {
             done,
             excused: 0,
             trial_records: 0,
-            step: Step::Preparing(preparation),
-        });
+            step: Step::Rescuing,
+        };
+        if !is_rescue {
+            under_way.prepare(self.workers);
+        }
+        self.under_way = Some(under_way);
         self.show();
     }
 

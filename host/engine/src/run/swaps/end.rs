@@ -8,9 +8,9 @@ impl Swaps {
     /// The commit that names the new version is made: it stands.
     pub(super) fn settle(&mut self) {
         let Some(under_way) = self.under_way.take() else { return };
-        let UnderWay { operator, kind, probation, plan, next, because, done, trial_records, .. } = under_way;
+        let UnderWay { operator, kind, probation, plan, because, done, trial_records, .. } = under_way;
         let (now_ms, since_ms) = (self.now_ms(), self.maker.shared.clock.now_ms());
-        let before = std::mem::replace(&mut self.committed, next);
+        let before = std::mem::replace(&mut self.committed, Arc::clone(&self.running));
         let (Some(node), Some(seat)) = (self.committed.plan.operators.get(operator), self.seats.get_mut(operator))
         else {
             return;
@@ -42,6 +42,7 @@ impl Swaps {
             (false, _) => String::new(),
         };
         self.tell(operator, event, digest, reason);
+        self.show();
         if let Some(done) = done {
             done(Ok(answer));
         }

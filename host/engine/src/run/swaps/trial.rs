@@ -1,9 +1,11 @@
 use super::{Step, Swaps, Trial, UnderWay};
+use crate::commit::Committer;
+use crate::planted::Bug;
 use crate::swap::{EventKind, FaultPlace, SwapRefused, TrialFailure, Verdict, judge};
-use crate::worker::{TrialFault, Watch};
+use crate::worker::{Stoppage, Watch};
 use millstream_model::commit::CommitRecord;
 use millstream_model::ids::SinkIndex;
-use millstream_model::record::RecordBatch;
+use millstream_model::record::{Origin, RecordBatch};
 
 /// How often a trial may fail on a record on which the version before fails as well.
 const EXCUSES_MAX: u32 = 5;
@@ -16,6 +18,13 @@ pub(in crate::run) enum Judged {
     Passed(Vec<(SinkIndex, RecordBatch)>),
     /// It is not: everything of it is to be dropped.
     Failed(TrialFault),
+}
+
+/// Why a trial failed.
+pub(in crate::run) struct TrialFault {
+    pub(in crate::run) failure: TrialFailure,
+    /// The record, for workers.
+    pub(in crate::run) origin: Option<Origin>,
 }
 
 /// A swap that ends once the version before is back.
@@ -46,7 +55,7 @@ impl Swaps {
 
     /// Keeps outputs of a trial; gives back those of any other epoch.
     pub(in crate::run) fn hold(&mut self, sink: SinkIndex, batch: RecordBatch) -> Option<RecordBatch> {
-        match self.trial_mut() {
+        match self.trial_mut().filter(|_| !Bug::WriteTrials.is_planted()) {
             Some(trial) => {
                 trial.held.push((sink, batch));
                 None
@@ -55,18 +64,38 @@ impl Swaps {
         }
     }
 
-    /// A worker says that the trial failed.
-    pub(in crate::run) fn hear_fault(&mut self, fault: TrialFault) {
-        let trial = match self.under_way.as_mut().map(|under_way| &mut under_way.step) {
-            Some(Step::Trial(trial) | Step::Switching(Some(trial))) => trial,
-            _ => return,
+    /// A worker stands still. In a trial that is taken note of; else it is given back.
+    pub(in crate::run) fn hear_stoppage(&mut self, stoppage: Stoppage) -> Option<Stoppage> {
+        let under_way = self.under_way.as_mut();
+        let Some((operator, step)) = under_way.map(|under_way| (under_way.operator, &mut under_way.step)) else {
+            return Some(stoppage);
         };
-        trial.fault.get_or_insert(fault);
+        let (Step::Trial(trial) | Step::Switching(Some(trial))) = step else { return Some(stoppage) };
+        let Stoppage { mut failure, origin, error, .. } = stoppage;
+        if stoppage.operator != operator {
+            failure.reason = error.to_string();
+        }
+        trial.fault.get_or_insert(TrialFault { failure, origin });
+        None
     }
 
     /// The failure of the trial, once the epoch before it is committed: till then there is nowhere to go back to.
     pub(in crate::run) fn take_fault(&mut self) -> Option<TrialFault> {
         self.trial_mut()?.fault.take()
+    }
+
+    /// An operator on probation must not go on: whether the version before goes on in its place, from the newest commit.
+    pub(in crate::run) fn rescue(&mut self, stoppage: &Stoppage, committer: &mut Committer) -> bool {
+        let operator = stoppage.operator;
+        let is_on_probation = self.seats.get(operator).is_some_and(|seat| seat.probation.is_some());
+        if !is_on_probation || self.under_way.is_some() {
+            return false;
+        }
+        let because = format!("it would have stopped the pipeline: {}", stoppage.failure);
+        let Ok(mut wanted) = self.want_return(operator, because) else { return false };
+        wanted.is_rescue = true;
+        self.begin(wanted, None, committer);
+        self.under_way.is_some()
     }
 
     /// Judges the epoch, if it is a trial. [`Swaps::take_parts`] came before.
@@ -82,6 +111,9 @@ impl Swaps {
         if let Some(under_way) = &mut self.under_way {
             under_way.trial_records = new.records;
             under_way.step = Step::Settling;
+        }
+        if Bug::SettleEarly.is_planted() {
+            self.settle();
         }
         Judged::Passed(held)
     }

@@ -45,14 +45,14 @@ fn a_record_that_must_stop_the_pipeline_does_and_is_named() {
         let crew = start(&with(ErrorPolicy::Stop), 20, 20, fault);
         let error = loop {
             match crew.reports.recv().unwrap() {
-                Report::Failed(error) => break error,
+                Report::Stopped(stoppage) => break stoppage.error,
                 Report::Part(_) => panic!("it goes on"),
                 _ => {}
             }
         };
         let place = "source `numbers`, partition 0, offset 7";
         assert_eq!(error.to_string(), format!("operator `op-0` stopped the pipeline at {place}: {reason}"));
-        crew.threads.into_iter().for_each(|thread| thread.join().unwrap());
+        crew.stop();
     }
 }
 

@@ -168,8 +168,8 @@ fn a_trial_fails_on_the_very_record_and_the_version_before_goes_on_with_it() {
         switch: Some(Arc::new(crew.switch(0, &new, true).on_trial(&Arc::new(Quota::new(1_000))))),
     });
     crew.tell(&Command::Resume);
-    let (before, failed) = crew.wait_for(|report| matches!(report, Report::TrialFailed(_)));
-    let Report::TrialFailed(fault) = failed else { panic!("{failed:?}") };
+    let (before, failed) = crew.wait_for(|report| matches!(report, Report::Stopped(_)));
+    let Report::Stopped(fault) = failed else { panic!("{failed:?}") };
     assert_eq!(
         fault.failure.to_string(),
         "trapped: unreachable (at source `numbers`, partition 0, offset 321)".to_owned()
@@ -220,8 +220,8 @@ fn what_would_stop_the_pipeline_ends_a_trial_instead() {
     let crew = start(&plan(vec![node(false, 0, Target::Sink(OUT))], 1), 1_000_000, 10, |_| Ok(()));
     let switch = crew.switch(0, &new, true).on_trial(&Arc::new(Quota::new(5)));
     crew.tell(&Command::Cut { last: false, switch: Some(Arc::new(switch)) });
-    let (_, failed) = crew.wait_for(|report| matches!(report, Report::TrialFailed(_)));
-    let Report::TrialFailed(fault) = failed else { panic!("{failed:?}") };
+    let (_, failed) = crew.wait_for(|report| matches!(report, Report::Stopped(_)));
+    let Report::Stopped(fault) = failed else { panic!("{failed:?}") };
     assert_eq!(fault.failure.reason, "enough");
     crew.stop();
 }
