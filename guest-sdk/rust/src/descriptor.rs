@@ -40,6 +40,7 @@ pub struct State {
     pub(crate) name: String,
     pub(crate) version: u32,
     pub(crate) reads: Vec<u32>,
+    pub(crate) migrates: Vec<u32>,
     pub(crate) properties: Vec<(String, String)>,
 }
 
@@ -73,7 +74,7 @@ impl State {
     /// A state of this name, version 1. The name is how the state is found again after a restart, a swap or a restore: renaming a
     /// state is giving it up.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), version: 1, reads: Vec::new(), properties: Vec::new() }
+        Self { name: name.into(), version: 1, reads: Vec::new(), migrates: Vec::new(), properties: Vec::new() }
     }
 
     /// The version of the bytes this operator writes. Raise it when the encoding changes.
@@ -87,6 +88,13 @@ impl State {
     #[must_use]
     pub fn reads(mut self, version: u32) -> Self {
         self.reads.push(version);
+        self
+    }
+
+    /// A version whose bytes [`Migrate`](crate::Migrate) rewrites to this one; may be said several times.
+    #[must_use]
+    pub fn migrates(mut self, version: u32) -> Self {
+        self.migrates.push(version);
         self
     }
 

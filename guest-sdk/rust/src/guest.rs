@@ -1,10 +1,11 @@
 //! The operator as a component: the generated bindings, and what the export macro calls.
 
 use crate::{
-    Level, Operator,
+    Level, Migrate, Operator,
     column::{Column, HeaderColumn},
     descriptor::{Descriptor, Port, State},
     host::{Emission, Host},
+    migrate::{self, Rewrite},
     record::Call,
     run::Instance,
 };
@@ -30,6 +31,20 @@ pub mod bindings {
     });
 }
 
+/// The optional export `migration`: bindings of their own, so that a component has it only if an operator in it does.
+#[expect(missing_docs, reason = "generated")]
+pub mod migration_bindings {
+    wit_bindgen::generate!({
+        path: "../../wit/operator",
+        inline: "package millstream:sdk; world migrating { export millstream:operator/migration@0.1.0; }",
+        world: "millstream:sdk/migrating",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_migration",
+        default_bindings_module: "::millstream_sdk::__guest::migration_bindings",
+    });
+}
+
 pub use bindings::{
     export_component,
     exports::millstream::operator::operator::{CatalogEntry as Entry, Guest},
@@ -37,6 +52,12 @@ pub use bindings::{
         descriptors::Descriptor as WireDescriptor,
         types::{Batch, Failure},
     },
+};
+
+pub use migration_bindings::{
+    export_migration,
+    exports::millstream::operator::migration::Guest as MigrationGuest,
+    millstream::operator::types::{BytesColumn as OldColumn, Failure as MigrationFailure},
 };
 
 /// The imports of the component.
@@ -125,11 +146,18 @@ impl From<Level> for log::Level {
 
 trait Run {
     fn process(&mut self, call: &Call) -> Result<(), String>;
+    fn migrate(&mut self, of: (u32, u32), values: &Column) -> Result<Column, migrate::Failure>;
 }
 
-impl<O: Operator> Run for Instance<O> {
+impl<O: Operator> Run for Opened<O> {
     fn process(&mut self, call: &Call) -> Result<(), String> {
-        Self::process(self, call)
+        self.instance.process(call)
+    }
+    fn migrate(&mut self, of: (u32, u32), values: &Column) -> Result<Column, migrate::Failure> {
+        match self.migrate {
+            Some(rewrite) => migrate::rewrite_all(self.instance.operator(), rewrite, of, values),
+            None => Err(migrate::Failure::Stop("the operator migrates nothing".into())),
+        }
     }
 }
 
@@ -148,15 +176,46 @@ pub fn entry<O: Operator>(name: &str, version: &str) -> CatalogEntry {
     CatalogEntry { name: name.into(), version: version.into(), config_schema, properties: Vec::new() }
 }
 
-/// Makes this instance the operator `O`, for the export macro.
-///
-/// # Errors
-/// The configuration is at fault.
-pub fn open<O: Operator>(config: &str) -> Result<WireDescriptor, String> {
-    std::panic::set_hook(Box::new(tell_panic));
-    let (instance, descriptor) = Instance::<O>::open(config)?;
-    OPEN.with_borrow_mut(|open| *open = Some(Box::new(instance)));
-    Ok(descriptor.into())
+/// An operator that is open, with what it can do: for the export macro.
+#[derive(Debug)]
+pub struct Opened<O> {
+    instance: Instance<O>,
+    descriptor: Descriptor,
+    migrate: Option<Rewrite<O>>,
+}
+
+impl<O: Operator> Opened<O> {
+    /// Opens the operator `O`.
+    ///
+    /// # Errors
+    /// The configuration is at fault.
+    pub fn open(config: &str) -> Result<Self, String> {
+        std::panic::set_hook(Box::new(tell_panic));
+        let (instance, descriptor) = Instance::<O>::open(config)?;
+        Ok(Self { instance, descriptor, migrate: None })
+    }
+
+    /// Makes this instance of the component the operator.
+    ///
+    /// # Errors
+    /// What the operator declares and what it can do do not agree.
+    pub fn finish(self) -> Result<WireDescriptor, String> {
+        match self.migrate {
+            Some(rewrite) => migrate::check(self.instance.operator(), rewrite, &self.descriptor)?,
+            None => migrate::check_none(&self.descriptor)?,
+        }
+        let descriptor = self.descriptor.clone().into();
+        OPEN.with_borrow_mut(|open| *open = Some(Box::new(self)));
+        Ok(descriptor)
+    }
+}
+
+impl<O: Migrate> Opened<O> {
+    /// Lets it migrate state.
+    #[must_use]
+    pub fn with_migrate(self) -> Self {
+        Self { migrate: Some(O::migrate), ..self }
+    }
 }
 
 /// The exported `process`.
@@ -171,6 +230,26 @@ pub fn process(batch: Batch) -> Result<(), Failure> {
     });
     ROW.store(NO_ROW, Ordering::Relaxed);
     result.map_err(Failure::Stop)
+}
+
+/// The exported `migrate`.
+///
+/// # Errors
+/// Values that stay as they are, or the operator asks the host to stop.
+pub fn migrate(state: u32, from_version: u32, values: OldColumn) -> Result<OldColumn, MigrationFailure> {
+    let values = Column { ends: values.ends, bytes: values.bytes, absent: values.absent };
+    let new = OPEN.with_borrow_mut(|open| match open {
+        Some(operator) => operator.migrate((state, from_version), &values),
+        None => Err(migrate::Failure::Stop("migrate was called before open".into())),
+    });
+    match new {
+        Ok(Column { ends, bytes, absent }) => Ok(OldColumn { ends, bytes, absent }),
+        Err(migrate::Failure::Stop(reason)) => Err(MigrationFailure::Stop(reason)),
+        Err(migrate::Failure::Reject(rows)) => {
+            let rejection = |(row, reason)| migration_bindings::millstream::operator::types::Rejection { row, reason };
+            Err(MigrationFailure::Reject(rows.into_iter().map(rejection).collect()))
+        }
+    }
 }
 
 /// The last words of an operator go to its log: a trap has no text of its own.
@@ -215,7 +294,7 @@ impl From<State> for descriptors::StateDescriptor {
             kind: descriptors::StateKind::Value,
             version: state.version,
             reads_versions: state.reads,
-            migrates_versions: Vec::new(),
+            migrates_versions: state.migrates,
             ttl: None,
             properties: state.properties,
         }

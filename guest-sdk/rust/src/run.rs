@@ -48,6 +48,11 @@ impl<O: Operator> Instance<O> {
         Ok((Self { operator, work: Work::new(setup) }, descriptor))
     }
 
+    /// The operator itself.
+    pub(crate) fn operator(&self) -> &O {
+        &self.operator
+    }
+
     /// Processes a batch and stages its effects. The error asks the host to stop.
     pub(crate) fn process(&mut self, call: &Call) -> Result<(), String> {
         if !call.is_well_formed() {

@@ -69,12 +69,7 @@ impl Setup {
     pub fn value<T: Codec>(&mut self, state: impl Into<State>) -> Value<T> {
         let state = state.into();
         self.check_name("state", &state.name, self.descriptor.states.iter().any(|other| other.name == state.name));
-        if state.reads.contains(&state.version) {
-            self.fault(format!(
-                "the state \"{}\" has version {} and lists it among those it reads",
-                state.name, state.version
-            ));
-        }
+        self.check_versions(&state);
         self.descriptor.states.push(state);
         Value::at(self.descriptor.states.len() as u32 - 1)
     }
@@ -125,6 +120,18 @@ impl Setup {
         }
     }
 
+    fn check_versions(&mut self, state: &State) {
+        let State { name, version, reads, migrates, .. } = state;
+        if reads.contains(version) || migrates.contains(version) {
+            self.fault(format!(
+                "the state \"{name}\" has version {version} and lists it among those it reads or migrates"
+            ));
+        }
+        if let Some(both) = reads.iter().find(|version| migrates.contains(version)) {
+            self.fault(format!("the state \"{name}\" reads version {both} as it is and migrates it, too: keep one"));
+        }
+    }
+
     fn metric_name(&mut self, name: String) -> String {
         if !is_name(&name, b'_') {
             self.fault(format!("the metric \"{name}\" has no valid name: a letter, then letters, digits and _, all lowercase, at most 63"));
@@ -165,6 +172,9 @@ mod tests {
         assert!(fault(|setup| setup.input("a".repeat(64))).contains("no valid name"));
         assert!(fault(|setup| (setup.counter("a"), setup.gauge("a"))).contains("\"a\" is declared twice"));
         assert!(fault(|setup| setup.value::<u64>(State::new("s").reads(1))).contains("version 1"));
+        assert!(fault(|setup| setup.value::<u64>(State::new("s").migrates(1))).contains("version 1"));
+        let both = State::new("s").version(2).reads(1).migrates(1);
+        assert!(fault(|setup| setup.value::<u64>(both)).contains("keep one"));
     }
 
     #[test]

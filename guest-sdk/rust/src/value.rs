@@ -135,6 +135,11 @@ impl<T> Value<T> {
         Self { state, of: PhantomData }
     }
 
+    /// Its position in the descriptor.
+    pub(crate) fn index(&self) -> u32 {
+        self.state
+    }
+
     /// The value as stored bytes, without decoding them.
     pub fn bytes<'c>(&self, ctx: &'c mut Context<'_>) -> Option<&'c [u8]> {
         let key_row = ctx.record.call.key_row(ctx.record.row);

@@ -39,12 +39,18 @@ pub fn read_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
     None
 }
 
-/// Appends a cell's key.
+/// Appends what the keys of all cells of a state in a key group begin with.
 #[inline]
-pub fn write_key(to: &mut Vec<u8>, space: CellSpace, group: KeyGroup, user_key: &[u8], cell_key: &[u8]) {
+pub fn write_group(to: &mut Vec<u8>, space: CellSpace, group: KeyGroup) {
     to.extend_from_slice(&space.operator.to_be_bytes());
     to.push(group.0);
     to.push(space.state);
+}
+
+/// Appends a cell's key.
+#[inline]
+pub fn write_key(to: &mut Vec<u8>, space: CellSpace, group: KeyGroup, user_key: &[u8], cell_key: &[u8]) {
+    write_group(to, space, group);
     write_varint(to, user_key.len() as u32);
     to.extend_from_slice(user_key);
     to.extend_from_slice(cell_key);

@@ -1,8 +1,8 @@
 //! From a module to operators: opening, describing, one instance per worker.
 
 use crate::allowance;
-use crate::check::{Checked, World};
-use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
+use crate::check::{Checked, MIGRATION, World};
+use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Exports, Instance};
 use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::host::Host;
@@ -122,7 +122,12 @@ impl Engine {
                 let (_, described) =
                     configured.open().map_err(|reason| LoadError::Open { operator: config.id.clone(), reason })?;
                 configured.properties = described.properties();
-                described.checked().map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
+                let exports = Exports {
+                    migration: module.inner.checked.exports_interface(MIGRATION),
+                    operators: module.catalog().len(),
+                };
+                let described = described.checked().and_then(|described| exports.serve(described));
+                described.map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
             }
             World::RecordOperator => {
                 let descriptor = declared(module, &config.declared)
@@ -228,9 +233,11 @@ impl Configured {
         let instance = probe.instantiate(&mut store)?;
         let open = probe.function(&instance, &mut store, "operator", "open")?;
         let process = probe.function(&instance, &mut store, "operator", "process")?;
+        let has_migrate = self.module.inner.checked.exports_interface(MIGRATION);
+        let migrate = has_migrate.then(|| probe.function(&instance, &mut store, "migration", "migrate")).transpose()?;
         let arguments = (self.name.as_str(), &*self.config);
         let (described,): (Result<DescriptorOut, String>,) = call(&mut store, &open, arguments)?;
-        Ok((Instance { store, process }, described?))
+        Ok((Instance { store, process, migrate }, described?))
     }
 
     pub(crate) fn open_columnar(&self) -> Result<Instance, OpenError> {
@@ -250,7 +257,7 @@ impl Configured {
         let instance = probe.instantiate(&mut store).map_err(|reason| self.error(reason))?;
         let process =
             probe.function(&instance, &mut store, "handler", "process").map_err(|reason| self.error(reason))?;
-        Ok(Instance { store, process })
+        Ok(Instance { store, process, migrate: None })
     }
 }
 

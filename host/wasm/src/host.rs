@@ -70,6 +70,13 @@ impl Host {
         self.call = Some(call);
     }
 
+    /// Lets the guest at old values: without a call there are no records, no state and no effects, and the clock shows the beginning of time, as what is made of a value may depend
+    /// on nothing but its bytes.
+    pub(crate) fn begin_migration(&mut self) {
+        self.clock.set(0);
+        self.log.begin_call();
+    }
+
     /// Lets the guest pile up as much again.
     pub(crate) fn grant_budget(&mut self) {
         self.budget.refill();

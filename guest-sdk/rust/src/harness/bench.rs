@@ -139,6 +139,9 @@ impl Seat {
             let Some((values, key)) = outcome.states.get_mut(state as usize).zip(key) else {
                 continue;
             };
+            if let Some(versions) = outcome.versions.get_mut(state as usize) {
+                versions.remove(&key);
+            }
             match value {
                 Some(value) => drop(values.insert(key, value)),
                 None => drop(values.remove(&key)),

@@ -35,19 +35,21 @@ mod compare;
 mod message;
 mod plan;
 mod run;
+mod stored;
 
 pub(crate) use bench::Bench;
 pub use message::{Emitted, Message, Rejected};
 
-use crate::{Codec, Level, Operator, descriptor::Descriptor, run::Instance};
+use crate::{Codec, Level, Operator, descriptor::Descriptor, migrate::Rewrite, run::Instance};
 use compare::compare;
 use plan::Plan;
-use run::{Outcome, run};
+use run::{Outcome, Test, run};
 use std::{
     cell::OnceCell,
     hash::{BuildHasher, RandomState},
     marker::PhantomData,
 };
+use stored::Stored;
 
 /// How many random cuts a test is run under.
 const RANDOM_CUTS: u64 = 8;
@@ -57,6 +59,9 @@ const RANDOM_CUTS: u64 = 8;
 pub struct Harness<O> {
     config: String,
     descriptor: Descriptor,
+    /// What lies in state before the first step.
+    stored: Vec<Stored>,
+    rewrite: Option<Rewrite<O>>,
     steps: Vec<Step>,
     seed: u64,
     outcome: OnceCell<Outcome>,
@@ -94,6 +99,8 @@ impl<O: Operator> Harness<O> {
         Ok(Self {
             config: config.to_owned(),
             descriptor,
+            stored: Vec::new(),
+            rewrite: None,
             steps: Vec::new(),
             seed: RandomState::new().hash_one(0),
             outcome: OnceCell::new(),
@@ -213,7 +220,14 @@ impl<O: Operator> Harness<O> {
 
     fn outcome(&self) -> &Outcome {
         self.outcome.get_or_init(|| {
-            let run = |plan: &Plan| run::<O>(&self.config, &self.descriptor, &self.steps, plan);
+            let test = Test {
+                config: &self.config,
+                descriptor: &self.descriptor,
+                stored: &self.stored,
+                rewrite: self.rewrite,
+                steps: &self.steps,
+            };
+            let run = |plan: &Plan| run::<O>(&test, plan);
             let single = run(&Plan::one_by_one(&self.steps));
             let ports: Vec<_> =
                 self.descriptor.outputs.iter().map(|port| port.name.as_str()).collect();

@@ -1,11 +1,11 @@
 //! Runs the steps of a test under one plan.
 
 use super::{
-    Emitted, Message, Rejected, Step,
+    Emitted, Message, Rejected, Step, Stored,
     bench::{Bench, Seat},
     plan::{Cut, Plan},
 };
-use crate::{Level, Operator, descriptor::Descriptor, record::Call, run::Instance};
+use crate::{Level, Operator, descriptor::Descriptor, migrate::Rewrite, record::Call, run::Instance};
 use std::collections::BTreeMap;
 
 /// What a run came to.
@@ -15,6 +15,8 @@ pub(crate) struct Outcome {
     pub(crate) outputs: Vec<Vec<Emitted>>,
     /// Per state: values by key.
     pub(crate) states: Vec<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// Per state: versions of values, by key, that are not of the one the operator writes.
+    pub(crate) versions: Vec<BTreeMap<Vec<u8>, u32>>,
     pub(crate) rejected: Vec<Rejected>,
     pub(crate) stopped: Option<String>,
     pub(crate) counters: BTreeMap<String, u64>,
@@ -23,26 +25,34 @@ pub(crate) struct Outcome {
     pub(crate) log: Vec<(Level, String)>,
 }
 
-struct Runner<'t, O> {
+/// What is run.
+pub(crate) struct Test<'t, O> {
+    pub(crate) config: &'t str,
+    pub(crate) descriptor: &'t Descriptor,
+    pub(crate) stored: &'t [Stored],
+    pub(crate) rewrite: Option<Rewrite<O>>,
+    pub(crate) steps: &'t [Step],
+}
+
+pub(super) struct Runner<'t, O> {
     config: &'t str,
-    descriptor: &'t Descriptor,
-    instance: Instance<O>,
-    outcome: Outcome,
+    pub(super) descriptor: &'t Descriptor,
+    pub(super) rewrite: Option<Rewrite<O>>,
+    pub(super) instance: Instance<O>,
+    pub(super) outcome: Outcome,
     batch: Vec<(usize, &'t Message)>,
     watermark_ms: Option<i64>,
     now_ms: i64,
 }
 
-pub(crate) fn run<O: Operator>(config: &str, descriptor: &Descriptor, steps: &[Step], plan: &Plan) -> Outcome {
+pub(crate) fn run<O: Operator>(test: &Test<'_, O>, plan: &Plan) -> Outcome {
+    let &Test { config, descriptor, stored, rewrite, steps } = test;
     let mut runner = Runner {
         config,
         descriptor,
+        rewrite,
         instance: open::<O>(config, descriptor),
-        outcome: Outcome {
-            outputs: vec![Vec::new(); descriptor.outputs.len()],
-            states: vec![BTreeMap::new(); descriptor.states.len()],
-            ..Outcome::default()
-        },
+        outcome: Outcome::before(descriptor, stored),
         batch: Vec::new(),
         watermark_ms: None,
         now_ms: 0,
@@ -51,7 +61,32 @@ pub(crate) fn run<O: Operator>(config: &str, descriptor: &Descriptor, steps: &[S
         runner.step(position, step, *cut);
     }
     runner.end_batch(Cut::default());
+    if runner.outcome.stopped.is_none() {
+        runner.sweep();
+    }
     runner.outcome
+}
+
+impl Outcome {
+    /// What there is before the first step.
+    fn before(descriptor: &Descriptor, stored: &[Stored]) -> Self {
+        let mut outcome = Self {
+            outputs: vec![Vec::new(); descriptor.outputs.len()],
+            states: vec![BTreeMap::new(); descriptor.states.len()],
+            versions: vec![BTreeMap::new(); descriptor.states.len()],
+            ..Self::default()
+        };
+        for Stored { state, version, key, bytes } in stored {
+            if let Some(values) = outcome.states.get_mut(*state) {
+                values.insert(key.clone(), bytes.clone());
+            }
+            let is_own = descriptor.states.get(*state).is_some_and(|state| state.version == *version);
+            if let Some(versions) = outcome.versions.get_mut(*state).filter(|_| !is_own) {
+                versions.insert(key.clone(), *version);
+            }
+        }
+        outcome
+    }
 }
 
 fn open<O: Operator>(config: &str, expected: &Descriptor) -> Instance<O> {
@@ -93,6 +128,9 @@ impl<'t, O: Operator> Runner<'t, O> {
             self.end_batch(Cut::default());
             let reason = "the record has no key".to_owned();
             self.outcome.rejected.push(Rejected { position, value: message.value.clone(), reason });
+        } else if let Some(Err(reason)) = message.key.as_deref().map(|key| self.migrate_key(key)) {
+            self.end_batch(Cut::default());
+            self.outcome.rejected.push(Rejected { position, value: message.value.clone(), reason });
         } else {
             self.batch.push((position, message));
         }
@@ -111,6 +149,9 @@ impl<'t, O: Operator> Runner<'t, O> {
                 Ok(()) => seat.apply(&mut self.outcome),
                 Err(reason) => self.outcome.stopped = Some(reason),
             }
+        }
+        if cut.sweep && self.outcome.stopped.is_none() {
+            self.sweep();
         }
         if cut.restart {
             self.instance = open(self.config, self.descriptor);

@@ -14,7 +14,7 @@ impl Call {
     /// [`Fault::Misuse`] if there is no such state or it has another kind, [`Fault::Host`] if the store cannot be read.
     pub fn values(&mut self, state: u32, values: &mut BytesColumn) -> Result<(), Fault> {
         self.state.check_state(state, StateKind::Value)?;
-        self.state.load(state, &self.batch.keys, &self.first_rows)?;
+        self.state.load(state)?;
         let staged = self.staged.ops.iter().any(|op| matches!(op, StateOp::Put { state: of, .. } if *of == state));
         if !staged {
             self.state.gather(state, values);

@@ -22,6 +22,8 @@ pub(super) enum Held {
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     pub(super) known: BTreeMap<Box<[u8]>, Entry>,
+    /// No entry in the store that is not known here is of a version to be migrated.
+    pub(super) is_migrated: bool,
     bytes: usize,
 }
 
@@ -143,6 +145,14 @@ impl Held {
             Self::Map(entries) => entries,
             #[expect(clippy::unreachable, reason = "set to a map just above")]
             _ => unreachable!(),
+        }
+    }
+
+    /// Whether something is known of the cell with this cell key, that of a map or the only one of a value.
+    pub(super) fn knows(&self, cell_key: &[u8]) -> bool {
+        match self {
+            Self::Map(entries) => entries.known.contains_key(cell_key),
+            other => !other.is_unknown(),
         }
     }
 

@@ -4,6 +4,9 @@
 //! A slot holds the newest values of one key. It is *dirty* from its first change in the open epoch until that epoch's cut, *frozen* from the cut until the
 //! commit is applied to the store, *clean* otherwise. Only clean slots are evicted: what is not in the table is in the store. When an epoch is
 //! dropped the whole table is, and reads begin again at the store, which holds no write of an undecided epoch.
+//!
+//! What is in the table has no version: it is of the one the operator writes, or of one it reads as it is. A stored value of a version that has to be migrated is *stale*; it
+//! gets into the table only rewritten, as a change of the open epoch ([`stale`]).
 
 mod entries;
 mod evict;
@@ -11,14 +14,17 @@ mod freeze;
 mod held;
 mod index;
 mod slots;
+pub(crate) mod stale;
 mod values;
 
 use crate::call::Fault;
 use crate::ports::StateBackend;
+use crate::swap::plan::OlderVersions;
 use millstream_model::cell::CellSpace;
 use millstream_model::column::BytesColumn;
 use millstream_model::descriptor::{StateDescriptor, StateKind};
 use slots::Slots;
+use stale::Migrating;
 use std::sync::Arc;
 
 /// One state of the operator, with its number in cell keys.
@@ -36,6 +42,7 @@ pub struct KeyedState {
     states: Vec<StateColumn>,
     backend: Option<Arc<dyn StateBackend>>,
     slots: Slots,
+    migrating: Migrating,
     /// Slot of each key row of the call in hand.
     batch_slots: Vec<u32>,
     /// Buffers of loads.
@@ -47,8 +54,8 @@ impl KeyedState {
     /// The state of an operator whose cells lie in `backend`.
     #[must_use]
     pub fn new(states: Vec<StateColumn>, backend: Arc<dyn StateBackend>) -> Self {
-        let values = states.len();
-        Self { states, backend: Some(backend), slots: Slots::new(values), ..Self::default() }
+        let slots = Slots::new(states.len());
+        Self { states, backend: Some(backend), slots, ..Self::default() }
     }
 
     /// The states, in the order of the descriptor.
@@ -57,9 +64,11 @@ impl KeyedState {
         &self.states
     }
 
-    /// Takes other descriptors of the same states: what is held of them stays.
-    pub fn describe(&mut self, states: Vec<StateColumn>) {
+    /// Takes other descriptors of the same states: what is held of them stays. What the operator before could not migrate, this one may.
+    pub fn describe(&mut self, states: Vec<StateColumn>, older: &OlderVersions) {
         self.states = states;
+        self.migrating = Migrating::default();
+        self.set_older_versions(older);
     }
 
     /// Numbers the keys of a batch in order of first appearance.

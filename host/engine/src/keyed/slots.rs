@@ -160,6 +160,21 @@ impl Slots {
         at
     }
 
+    /// The slot of a key, if there is one.
+    pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
+        self.index.find(tag(&self.hasher, key), |at| self.slot(at).is_some_and(|slot| slot.key.is(key)))
+    }
+
+    /// The slot of a key that no batch asked for: it goes first when room is made.
+    pub(super) fn enter(&mut self, key: &[u8]) -> u32 {
+        self.find_or_insert(key, tag(&self.hasher, key))
+    }
+
+    /// The key row of a slot in the batch in hand.
+    pub(super) fn key_row(&self, at: u32) -> Option<u32> {
+        self.slot(at).filter(|slot| slot.batch == self.batch).map(|slot| slot.key_row)
+    }
+
     fn push(&mut self, slot: Slot) -> u32 {
         if self.slot_count.is_multiple_of(CHUNK_SLOTS) {
             // The small tables of small operators grow as they need; later chunks are filled for sure.

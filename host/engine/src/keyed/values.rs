@@ -1,4 +1,5 @@
 use super::KeyedState;
+use super::stale::Stored;
 use crate::call::{Fault, StateOp};
 use millstream_model::cell;
 use millstream_model::column::BytesColumn;
@@ -6,31 +7,42 @@ use millstream_model::key_group::key_group;
 
 impl KeyedState {
     /// Makes the values of a state known for every key row, with one read of the store for all that are not.
-    pub(crate) fn load(&mut self, state: u32, keys: &BytesColumn, first_rows: &[u32]) -> Result<(), Fault> {
-        let Some(column) = self.states.get(state as usize) else {
-            return Ok(());
-        };
-        self.wanted.clear();
-        let mut missing = Vec::new();
-        for (key_row, &at) in self.batch_slots.iter().enumerate() {
-            if self.slots.value(at, state).is_some_and(super::held::Held::is_unknown) {
-                let key = first_rows.get(key_row).and_then(|&row| keys.get(row)).unwrap_or_default();
-                self.wanted.push_with(|to| cell::write_key(to, column.space, key_group(key), key, &[]));
-                missing.push(at);
-            }
-        }
+    pub(crate) fn load(&mut self, state: u32) -> Result<(), Fault> {
+        let missing = self.read_unknown(state)?;
         if missing.is_empty() {
             return Ok(());
         }
-        let mut found = std::mem::take(&mut self.found);
-        found.clear();
-        self.read_stored(&self.wanted, &mut found)?;
+        let found = std::mem::take(&mut self.found);
         for (row, &at) in missing.iter().enumerate() {
             let value = found.get(row as u32).map(|stored| self.readable(state, stored)).transpose()?;
             self.slots.fill(at, state, value);
         }
         self.found = found;
         Ok(())
+    }
+
+    /// Reads the cells of a state that are not known for every key row, and tells their slots: row by row, keys are in `wanted` and values in `found`.
+    pub(super) fn read_unknown(&mut self, state: u32) -> Result<Vec<u32>, Fault> {
+        let mut missing = Vec::new();
+        let Some(column) = self.states.get(state as usize) else {
+            return Ok(missing);
+        };
+        self.wanted.clear();
+        for &at in &self.batch_slots {
+            if self.slots.value(at, state).is_some_and(super::held::Held::is_unknown) {
+                let key = self.slots.key(at).unwrap_or_default();
+                self.wanted.push_with(|to| cell::write_key(to, column.space, key_group(key), key, &[]));
+                missing.push(at);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(missing);
+        }
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        self.read_stored(&self.wanted, &mut found)?;
+        self.found = found;
+        Ok(missing)
     }
 
     /// Reads cells of the store; one row for each, or a fault.
@@ -46,18 +58,13 @@ impl KeyedState {
 
     /// The operator's bytes within a stored cell.
     pub(super) fn readable<'a>(&self, state: u32, stored: &'a [u8]) -> Result<&'a [u8], Fault> {
-        let described = self.states.get(state as usize).map(|column| &column.descriptor);
-        let (Some(described), Some((version, bytes))) = (described, cell::read_value(stored)) else {
-            return Err(Fault::Host("a stored cell has no version: the store is damaged".to_owned()));
+        let (version, what) = match self.judge(state, stored)? {
+            Stored::Readable(bytes) => return Ok(bytes),
+            Stored::Stale(version, _) => (version, "was not migrated before it was read"),
+            Stored::Foreign(version) => (version, "the operator neither reads nor migrates"),
         };
-        if version == described.version || described.reads_versions.contains(&version) {
-            return Ok(bytes);
-        }
-        let reason = format!(
-            "state `{}` holds version {version}, the operator reads {} and {:?}",
-            described.name, described.version, described.reads_versions
-        );
-        Err(Fault::Host(reason))
+        let name = self.states.get(state as usize).map_or("", |column| &column.descriptor.name);
+        Err(Fault::Host(format!("state `{name}` holds version {version}, which {what}")))
     }
 
     /// Appends the value of every key row; [`KeyedState::load`] came before.

@@ -1,6 +1,7 @@
 use super::board::Board;
-use crate::ports::{CheckpointDone, CheckpointError};
+use crate::ports::{CheckpointDone, CheckpointError, OperatorFactory};
 use crate::swap::{SwapAnswer, SwapRefused, SwapRequest};
+use crate::task::Tried;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ pub struct Control {
 struct Asked {
     savepoints: Vec<CheckpointDone>,
     swaps: VecDeque<Asking>,
+    tries: Vec<Trying>,
     /// The run is over: nobody takes anything up any more.
     is_over: bool,
 }
@@ -34,6 +36,19 @@ pub(super) enum Asking {
         done: SwapAnswer,
     },
 }
+
+/// To have a module migrate some of what is stored, and to change nothing.
+pub(super) struct Trying {
+    /// The operator's id.
+    pub(super) operator: String,
+    /// Makes instances of the module.
+    pub(super) factory: Arc<dyn OperatorFactory>,
+    /// Hears how it went.
+    pub(super) done: TriedAnswer,
+}
+
+/// Hears what became of some old values; called from any thread.
+pub type TriedAnswer = Box<dyn FnOnce(Result<Vec<Tried>, SwapRefused>) + Send>;
 
 impl Asking {
     /// Id of the operator it is about.
@@ -114,6 +129,18 @@ impl Control {
         self.ask(Asking::Rollback { operator: operator.to_owned(), done });
     }
 
+    /// Asks for a module that might take over to migrate some of the values that the operator has stored: nothing changes, and the pipeline goes on meanwhile.
+    pub fn try_migrations(&self, operator: &str, factory: Arc<dyn OperatorFactory>, done: TriedAnswer) {
+        let operator = operator.to_owned();
+        let mut asked = self.lock();
+        if !asked.is_over {
+            asked.tries.push(Trying { operator, factory, done });
+            return;
+        }
+        drop(asked);
+        done(Err(SwapRefused::Ended { operator, failure: None }));
+    }
+
     fn ask(&self, asking: Asking) {
         let mut asked = self.lock();
         if !asked.is_over {
@@ -132,12 +159,20 @@ impl Control {
         std::mem::take(&mut self.lock().swaps)
     }
 
+    pub(super) fn take_tries(&self) -> Vec<Trying> {
+        std::mem::take(&mut self.lock().tries)
+    }
+
     /// Nobody will take up what is asked for from now on.
     pub(super) fn end(&self) {
         let mut asked = self.lock();
         asked.is_over = true;
         let swaps = std::mem::take(&mut asked.swaps);
+        let tries = std::mem::take(&mut asked.tries);
         drop(asked);
+        for Trying { operator, done, .. } in tries {
+            done(Err(SwapRefused::Ended { operator, failure: None }));
+        }
         for asking in swaps {
             asking.refuse(|operator| SwapRefused::Ended { operator, failure: None });
         }

@@ -11,6 +11,9 @@ impl Coordinator {
         for asking in control.take_swaps() {
             self.swaps.ask(asking, &mut self.committer);
         }
+        for trying in control.take_tries() {
+            self.swaps.try_migrations(trying, self.committer.catalog());
+        }
         self.swaps.tend(&mut self.committer);
     }
 

@@ -106,6 +106,7 @@ impl Worker {
                 counters.state_bytes.store(task.state_bytes() as u64, Ordering::Relaxed);
             }
         }
+        part.sweeps = self.sweep_parts();
         self.tallies.fill(Tally::default());
         self.report(Report::Part(part));
         self.exchange.end_cut();

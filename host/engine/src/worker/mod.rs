@@ -8,6 +8,7 @@ mod lineup;
 mod protocol;
 mod refuse;
 mod search;
+mod sweep;
 mod switch;
 mod trial;
 
@@ -102,6 +103,8 @@ pub struct Worker {
     watch: Option<Watch>,
     /// Whether the watched record was failed on.
     has_failed_again: bool,
+    /// When a slice of a sweep is due.
+    pace: sweep::Pace,
 }
 
 /// What a worker is made of.
@@ -151,6 +154,7 @@ impl Worker {
             tallies: vec![Tally::default(); parts.plan.operators.len()],
             watch: None,
             has_failed_again: false,
+            pace: sweep::Pace::default(),
             plan: parts.plan,
             shared: parts.shared,
         }
@@ -188,6 +192,7 @@ impl Worker {
         if self.awaits.is_some() {
             return Ok(());
         }
+        self.sweep()?;
         if self.may_read() { self.read() } else { self.wait() }
     }
 

@@ -4,6 +4,7 @@ use super::switch::{Reset, Switch};
 use super::trial::Stoppage;
 use crate::ports::{ChangeSet, OpenError, PartitionProgress, SourceError};
 use crate::swap::Tally;
+use crate::swap::sweep::SweepPart;
 use millstream_model::commit::{CommitRecord, Gap, PartitionPosition};
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
@@ -76,6 +77,8 @@ pub struct Part {
     pub gaps: Vec<Gap>,
     /// Whether all its sources have come to their end.
     pub ended: bool,
+    /// How far its sweeps of old state were at the cut.
+    pub sweeps: Vec<SweepPart>,
     /// What each operator did, in the order of the plan.
     pub tallies: Vec<Tally>,
     /// Whether an operator failed on the record that is watched.

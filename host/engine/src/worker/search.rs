@@ -34,6 +34,15 @@ impl Portion {
     }
 }
 
+impl Portion {
+    /// The portion without rows that were refused.
+    fn without(&self, refused: &[(u32, String)]) -> Self {
+        let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);
+        let left: Vec<u32> = (0..self.batch.len() as u32).filter(is_left).collect();
+        self.part(&left, self.searching)
+    }
+}
+
 impl Worker {
     /// Has an operator process a batch, whatever it takes: what it cannot process is refused record by record, the rest has its effects.
     pub(super) fn run_operator(&mut self, at: usize, input: u32, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
@@ -73,6 +82,7 @@ impl Worker {
         if let Some(counters) = counters {
             counters.calls.add(1);
             counters.busy_ns.add(elapsed_ns);
+            counters.add_migrated(&task.take_migrated());
         }
         let rejections = match attempt {
             Attempt::Applied(rejections) => rejections,
@@ -122,12 +132,17 @@ impl Worker {
             self.plan.operators.get(at).map_or_else(Default::default, |node| (node.retries, node.digest));
         let count = portion.batch.len() as u32;
         match next_step(error, portion.batch.len(), portion.attempts, retries) {
-            Step::Blame(reason) if self.is_tried(at) => return Err(self.stopped(at, &portion.batch, 0, reason)),
-            Step::Blame(reason) => {
-                self.blame(at, &portion.batch, 0);
-                let verdict = Verdict { row: portion.delivered_row(0), reason: reason.clone(), is_fault: true };
-                self.verdicts.remember((at as u16, digest), delivered, verdict);
-                self.refuse(at, &portion.batch, 0, &reason)?;
+            Step::Blame(blamed) => {
+                for (row, reason) in &blamed {
+                    if self.is_tried(at) {
+                        return Err(self.stopped(at, &portion.batch, *row, reason.clone()));
+                    }
+                    self.blame(at, &portion.batch, *row);
+                    let verdict = Verdict { row: portion.delivered_row(*row), reason: reason.clone(), is_fault: true };
+                    self.verdicts.remember((at as u16, digest), delivered, verdict);
+                    self.refuse(at, &portion.batch, *row, reason)?;
+                }
+                portions.push(portion.without(&blamed));
             }
             Step::Refuse(refused) => {
                 let rejected = refused.len() as u64;
@@ -137,9 +152,7 @@ impl Worker {
                     self.verdicts.remember((at as u16, digest), delivered, verdict);
                     self.refuse(at, &portion.batch, *row, reason)?;
                 }
-                let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);
-                let left: Vec<u32> = (0..count).filter(is_left).collect();
-                portions.push(portion.part(&left, portion.searching));
+                portions.push(portion.without(&refused));
             }
             Step::Retry { after_ms } => {
                 self.shared.clock.pause(after_ms);

@@ -14,7 +14,7 @@ use millstream_engine::fakes::{FakeCluster, Topic};
 use millstream_engine::ports::Meta;
 use millstream_model::commit::{CommitRecord, PartitionPosition};
 use millstream_model::ids::Token;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 /// Ids of the sinks.
 pub(crate) const SINKS: [&str; 2] = ["first", "second"];
@@ -74,19 +74,9 @@ impl Checker {
             }
             let applied = decode_commit(&applied).map_err(|error| error.to_string())?;
             let positions = nexts(&applied, &world.scenario.ends);
-            let (cells, expected) = (disk.cells(), self.model_at(world, &applied).cells());
-            if cells != expected {
-                let differ = |a: &BTreeMap<Vec<u8>, Vec<u8>>, b: &BTreeMap<Vec<u8>, Vec<u8>>| {
-                    let others = a.iter().filter(|(key, value)| b.get(*key) != Some(*value));
-                    others.map(|(key, value)| format!("{key:?}={value:?}")).collect::<Vec<_>>().join(" ")
-                };
-                return Err(format!(
-                    "the store at {} is not the fold up to {positions:?}: it has {} and should have {}",
-                    applied.token,
-                    differ(&cells, &expected),
-                    differ(&expected, &cells)
-                ));
-            }
+            let checked = self.model_at(world, &applied).check_cells(&disk.cells(), &applied);
+            checked
+                .map_err(|why| format!("the store at {} is not the fold up to {positions:?}: {why}", applied.token))?;
             if world.cluster.is_none() {
                 self.follow(&applied)?;
             }

@@ -144,9 +144,8 @@ impl History {
             return Err(format!("{} does not say what was changed", record.token));
         }
         self.take_changes(seen);
-        if self.changelog != self.model.cells() {
-            return Err(format!("the changelog up to {} is not the state", record.token));
-        }
+        let checked = self.model.check_cells(&self.changelog, record);
+        checked.map_err(|why| format!("the changelog up to {} is not the state: {why}", record.token))?;
         self.commits.insert(record.token, nexts);
         self.last = Some(record.clone());
         Ok(())

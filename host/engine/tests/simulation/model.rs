@@ -1,7 +1,8 @@
 //! The pipeline as it should be, without processes, epochs and failures: what the records up to some positions make of state and outputs.
 
-use crate::versions::Version;
-use millstream_model::cell::{CellSpace, write_key, write_value};
+use crate::versions::{Version, bytes_of, sum_in};
+use millstream_model::cell::{CellSpace, read_value, write_key, write_value};
+use millstream_model::commit::CommitRecord;
 use millstream_model::key_group::key_group;
 use std::collections::BTreeMap;
 
@@ -85,8 +86,11 @@ impl Model {
             while *next < *to {
                 let input = input(self.seed, partition, *next);
                 *next += 1;
-                let before = self.sums.get(&input.key).map(|(sum, _)| *sum);
-                let Some(effect) = version.step(&input, before) else { continue };
+                let before = self.sums.get(&input.key).copied();
+                if before.is_some_and(|(sum, written_by)| version.cannot_migrate(sum, written_by)) {
+                    continue;
+                }
+                let Some(effect) = version.step(&input, before.map(|(sum, _)| sum)) else { continue };
                 match effect.sum {
                     Some(sum) => drop(self.sums.insert(input.key.clone(), (sum, version.state))),
                     None => drop(self.sums.remove(&input.key)),
@@ -101,10 +105,41 @@ impl Model {
         outputs
     }
 
-    /// The cells of its state.
+    /// The cells of its state, each of the version that wrote it.
     pub(crate) fn cells(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         self.sums.iter().map(|(key, (sum, version))| (cell_key(key), cell_value(*sum, *version))).collect()
     }
+
+    /// Whether these cells are its state at a commit. When a value was migrated does not matter; what matters is that it still is what it was, and that the commit knows of its version.
+    pub(crate) fn check_cells(&self, cells: &BTreeMap<Vec<u8>, Vec<u8>>, commit: &CommitRecord) -> Result<(), String> {
+        let mut left = self.sums.iter().map(|(key, sum)| (cell_key(key), *sum)).collect::<BTreeMap<_, _>>();
+        for (key, value) in cells {
+            let found = read_value(value).and_then(|(version, bytes)| Some((sum_in(version, bytes)?, version)));
+            let (Some((sum, version)), Some((expected, _))) = (found, left.remove(key)) else {
+                return Err(format!("the cell {key:?} holds {value:?}"));
+            };
+            if sum != expected {
+                return Err(format!("the cell {key:?} holds {sum} and not {expected}"));
+            }
+            if !is_known(version, commit) {
+                return Err(format!(
+                    "the cell {key:?} is of version {version}, of which {} knows nothing",
+                    commit.token
+                ));
+            }
+        }
+        if left.is_empty() { Ok(()) } else { Err(format!("the cells {:?} are missing", left.keys())) }
+    }
+}
+
+/// Whether a commit says that values of this version of the sums may lie about. Those of the simulation of the protocol name no operators: there is one version.
+fn is_known(version: u32, commit: &CommitRecord) -> bool {
+    if commit.operators.is_empty() {
+        return version == Version::FIRST.state;
+    }
+    let written = commit.operators.first().and_then(|operator| operator.state_versions.get("sum"));
+    let older = commit.older_versions.get("sum").and_then(|states| states.get("sum")).into_iter().flatten();
+    written.into_iter().chain(older).any(|known| *known == version)
 }
 
 fn cell_key(key: &[u8]) -> Vec<u8> {
@@ -115,6 +150,6 @@ fn cell_key(key: &[u8]) -> Vec<u8> {
 
 fn cell_value(sum: u64, version: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write_value(&mut bytes, version, &sum.to_le_bytes());
+    write_value(&mut bytes, version, &bytes_of(version, sum));
     bytes
 }

@@ -142,6 +142,13 @@ fn check_outputs(world: &World, is_committed: impl Fn(&Version) -> bool) -> Resu
 
 /// Counts what happened.
 pub(crate) fn note(world: &World, notes: &mut Notes) {
+    let commits = world.commits();
+    for (before, after) in commits.iter().zip(commits.iter().skip(1)) {
+        let generation = |commit: &CommitRecord| commit.operators.first().map(|operator| operator.generation);
+        if generation(before) == generation(after) && before.older_versions != after.older_versions {
+            notes.count("swept", 1);
+        }
+    }
     world.answers.with(|heard| {
         for done in &heard.done {
             notes.count(if done.is_proven() { "switched" } else { "switched or returned, unproven" }, 1);

@@ -4,7 +4,7 @@ use crate::check::SINKS;
 use crate::model::{Act, Input};
 use millstream_engine::call::{Call, OutputColumns};
 use millstream_engine::fakes::{Chance, FakeOperator};
-use millstream_engine::ports::CallError;
+use millstream_engine::ports::{CallError, OldValues};
 use millstream_model::column::BytesColumn;
 use millstream_model::column_ref::ColumnRef;
 use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
@@ -28,11 +28,21 @@ pub(crate) enum Manner {
     Floods,
     /// It writes a version of its state that no other reads.
     Estranged,
+    /// It traps on some old values when it is to migrate them, and nobody else could.
+    MigratesBadly,
 }
 
 impl Manner {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Good, Self::Traps, Self::Loops, Self::TrapsOnNothing, Self::Rejects, Self::Floods, Self::Estranged];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Good,
+        Self::Traps,
+        Self::Loops,
+        Self::TrapsOnNothing,
+        Self::Rejects,
+        Self::Floods,
+        Self::Estranged,
+        Self::MigratesBadly,
+    ];
 }
 
 /// A version: all there is to know of it is in its digest.
@@ -63,7 +73,14 @@ impl Version {
     pub(crate) fn random(number: u32, chance: &mut Chance) -> Self {
         let manner =
             if chance.happens(400) { Manner::Good } else { *chance.pick(&Manner::ALL).unwrap_or(&Manner::Good) };
-        let state = if manner == Manner::Estranged { 9 } else { 1 + chance.below(2) as u32 };
+        let state = match (manner, chance.below(12)) {
+            (Manner::Estranged, _) => 9,
+            (Manner::MigratesBadly, _) => 5,
+            (_, 0..5) => 1,
+            (_, 5..10) => 2,
+            (_, 10) => 3,
+            _ => 4,
+        };
         Self { number, manner, state, has_more: chance.happens(250) }
     }
 
@@ -100,7 +117,7 @@ impl Version {
         match self.manner {
             Manner::Traps | Manner::Loops | Manner::Rejects => is_chosen && input.act != Act::Pass,
             Manner::TrapsOnNothing => is_chosen && input.act == Act::Pass,
-            Manner::Good | Manner::Floods | Manner::Estranged => false,
+            Manner::Good | Manner::Floods | Manner::Estranged | Manner::MigratesBadly => false,
         }
     }
 
@@ -119,19 +136,21 @@ impl Version {
     }
 
     pub(crate) fn descriptor(self) -> Descriptor {
-        let state = |name: &str, version, reads: &[u32]| StateDescriptor {
+        let state = |name: &str, version, reads: &[u32], migrates: &[u32]| StateDescriptor {
             name: name.to_owned(),
             kind: StateKind::Value,
             version,
             reads_versions: reads.to_vec(),
-            migrates_versions: Vec::new(),
+            migrates_versions: migrates.to_vec(),
         };
         let sum = match self.state {
-            1 => state("sum", 1, &[2]),
-            2 => state("sum", 2, &[1]),
-            other => state("sum", other, &[]),
+            1 => state("sum", 1, &[2], &[]),
+            2 => state("sum", 2, &[1], &[]),
+            4 => state("sum", 4, &[], &[3]),
+            3 | 5 => state("sum", self.state, &[], &[1, 2]),
+            other => state("sum", other, &[], &[]),
         };
-        let more = self.has_more.then(|| state("more", 1, &[]));
+        let more = self.has_more.then(|| state("more", 1, &[], &[]));
         Descriptor {
             inputs: vec![InputDescriptor { name: "in".to_owned() }],
             outputs: SINKS.map(str::to_owned).to_vec(),
@@ -140,7 +159,27 @@ impl Version {
     }
 
     pub(crate) fn factory(self) -> FakeOperator {
-        FakeOperator::new(self.descriptor(), move |call| self.work(call)).of_module(self.digest())
+        FakeOperator::new(self.descriptor(), move |call| self.work(call))
+            .of_module(self.digest())
+            .migrating(move |old| self.migrate(old))
+    }
+
+    /// Whether it is at fault for an old sum that it was to migrate: it stays as it is, and records of its key are refused.
+    pub(crate) fn cannot_migrate(self, sum: u64, written_by: u32) -> bool {
+        self.manner == Manner::MigratesBadly && written_by != self.state && sum % 4 == 1
+    }
+
+    fn migrate(self, old: OldValues<'_>) -> Result<BytesColumn, CallError> {
+        let sums = old.values.iter().map(|value| sum_in(old.from_version, value?));
+        let sums: Option<Vec<u64>> = sums.collect();
+        let Some(sums) = sums else {
+            return Err(CallError::Host(format!("version {} is not what it says", old.from_version)));
+        };
+        if sums.iter().any(|sum| self.cannot_migrate(*sum, old.from_version)) {
+            return Err(CallError::Trap { reason: "unreachable".to_owned(), backtrace: None });
+        }
+        let bytes: Vec<Vec<u8>> = sums.iter().map(|sum| bytes_of(self.state, *sum)).collect();
+        Ok(bytes.iter().map(|bytes| Some(bytes.as_slice())).collect())
     }
 
     /// The version over a call.
@@ -152,8 +191,10 @@ impl Version {
         self.refuse(&inputs)?;
         let mut values = BytesColumn::default();
         call.values(state, &mut values)?;
-        let read = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_le_bytes);
-        let mut sums: Vec<Option<u64>> = values.iter().map(|value| value.and_then(read)).collect();
+        let read =
+            |bytes| sum_in(self.state, bytes).ok_or_else(|| CallError::Host("a sum of another version".to_owned()));
+        let mut sums: Vec<Option<u64>> =
+            values.iter().map(|value| value.map(read).transpose()).collect::<Result<_, _>>()?;
         let mut outputs = [(Vec::new(), BytesColumn::default()), (Vec::new(), BytesColumn::default())];
         for ((row, key_row), input) in (0..).zip(&call.key_rows).zip(&inputs) {
             let (Some(input), Some(sum)) = (input, sums.get_mut(*key_row as usize)) else { continue };
@@ -170,8 +211,8 @@ impl Version {
             let values = Some(lend(values));
             call.emit(OutputColumns { port, parents, keys: None, values, timestamps_ms: None, headers: None })?;
         }
-        let bytes: Vec<_> = sums.iter().map(|sum| sum.map(u64::to_le_bytes)).collect();
-        let new: BytesColumn = bytes.iter().map(|sum| sum.as_ref().map(<[u8; 8]>::as_slice)).collect();
+        let bytes: Vec<_> = sums.iter().map(|sum| sum.map(|sum| bytes_of(self.state, sum))).collect();
+        let new: BytesColumn = bytes.iter().map(Option::as_deref).collect();
         let rows: Vec<u32> = (0..sums.len() as u32).collect();
         call.put_values(state, &rows, lend(&new))?;
         Ok(())
@@ -190,6 +231,19 @@ impl Version {
             _ => Err(CallError::Trap { reason: "unreachable".to_owned(), backtrace: None }),
         }
     }
+}
+
+/// The bytes of a sum as a version of the state has them. Versions 1 and 2 are read by one another's code.
+pub(crate) fn bytes_of(state: u32, sum: u64) -> Vec<u8> {
+    let begins = if (3..=5).contains(&state) { vec![state as u8] } else { Vec::new() };
+    [begins, sum.to_le_bytes().to_vec()].concat()
+}
+
+/// The sum that bytes of a version stand for.
+pub(crate) fn sum_in(state: u32, bytes: &[u8]) -> Option<u64> {
+    let (begins, sum) = bytes.split_last_chunk()?;
+    let sum = u64::from_le_bytes(*sum);
+    (bytes_of(state, sum).len() == bytes.len() && begins.iter().all(|byte| u32::from(*byte) == state)).then_some(sum)
 }
 
 fn parse(key: &[u8], value: &[u8]) -> Option<Input> {

@@ -1,6 +1,7 @@
 //! What an operator says of itself, and whether this host can go along with it.
 
 use super::described::{DescriptorOut, InputKindOut, StateKindOut, StateOut, WindowUse};
+use crate::check::MIGRATION;
 use crate::inspect::Property;
 use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
 
@@ -58,14 +59,42 @@ impl StateOut {
         if self.ttl.is_some() {
             return Err(unsupported(&format!("the time to live of the state `{name}`")));
         }
-        if !self.migrates_versions.is_empty() {
-            return Err(unsupported(&format!("the migration of the state `{name}`")));
+        if self.reads_versions.contains(&self.version) || self.migrates_versions.contains(&self.version) {
+            let version = self.version;
+            return Err(format!("the state `{name}` lists its own version {version} among those it reads or migrates"));
         }
-        if self.reads_versions.contains(&self.version) {
-            return Err(format!("the state `{name}` lists its own version {} among those it also reads", self.version));
+        if let Some(both) = self.reads_versions.iter().find(|version| self.migrates_versions.contains(version)) {
+            return Err(format!("the state `{name}` reads version {both} as it is and migrates it, too"));
         }
-        let Self { name, version, reads_versions, .. } = self;
-        Ok(StateDescriptor { name, kind: StateKind::Value, version, reads_versions, migrates_versions: Vec::new() })
+        let Self { name, version, reads_versions, migrates_versions, .. } = self;
+        Ok(StateDescriptor { name, kind: StateKind::Value, version, reads_versions, migrates_versions })
+    }
+}
+
+/// What a module has beside the exports of the world.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exports {
+    /// Whether it exports `migration`.
+    pub(crate) migration: bool,
+    /// Operators in it.
+    pub(crate) operators: usize,
+}
+
+impl Exports {
+    /// The descriptor, if the module can do what it says. A module that exports `migration` for an operator with state that never asks for it has forgotten to say so; in one of several operators
+    /// the export may be another one's.
+    pub(crate) fn serve(self, described: Descriptor) -> Result<Descriptor, String> {
+        let migrating = described.states.iter().find(|state| !state.migrates_versions.is_empty());
+        match migrating {
+            Some(state) if !self.migration => Err(format!(
+                "the state `{}` migrates version(s) {:?}, but the module does not export `{MIGRATION}`",
+                state.name, state.migrates_versions
+            )),
+            None if self.migration && self.operators == 1 && described.is_keyed() => Err(format!(
+                "the module exports `{MIGRATION}`, but none of the operator's states has `migrates-versions`: no old value would ever reach it"
+            )),
+            _ => Ok(described),
+        }
     }
 }
 
@@ -113,4 +142,37 @@ pub(crate) fn check_names<'a>(what: &str, names: impl Iterator<Item = &'a String
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(migrates: &[u32], is_keyed: bool) -> Descriptor {
+        let state = StateDescriptor {
+            name: "seen".to_owned(),
+            kind: StateKind::Value,
+            version: 2,
+            reads_versions: Vec::new(),
+            migrates_versions: migrates.to_vec(),
+        };
+        Descriptor { states: if is_keyed { vec![state] } else { Vec::new() }, ..Descriptor::default() }
+    }
+
+    #[test]
+    fn what_is_declared_and_what_is_exported_have_to_agree() {
+        let serve = |migration, operators, described| Exports { migration, operators }.serve(described).err();
+        assert_eq!(serve(true, 1, described(&[1], true)), None);
+        assert_eq!(serve(false, 1, described(&[], true)), None);
+        let text = serve(false, 3, described(&[1], true)).unwrap_or_default();
+        assert_eq!(
+            text,
+            "the state `seen` migrates version(s) [1], but the module does not export `millstream:operator/migration@0.1.0`"
+        );
+        assert!(
+            serve(true, 1, described(&[], true)).is_some_and(|text| text.contains("no old value would ever reach it"))
+        );
+        assert_eq!(serve(true, 2, described(&[], true)), None, "another operator may have a use for it");
+        assert_eq!(serve(true, 1, described(&[], false)), None, "configured without state");
+    }
 }

@@ -1,7 +1,7 @@
 //! The contract's types as they cross the boundary. Columns from the guest stay in its memory; columns to it are lent.
 
 use millstream_engine::call::OutputColumns;
-use millstream_model::column::BytesColumn;
+use millstream_model::column::{BytesColumn, ColumnError};
 use millstream_model::column_ref::ColumnRef;
 use std::sync::Arc;
 use wasmtime::StoreContext;
@@ -168,6 +168,21 @@ pub(super) struct RejectionOut {
 pub(super) struct RejectionResult {
     pub(super) row: u32,
     pub(super) reason: String,
+}
+
+/// A column that an export returns: a copy, as the guest frees its own before the call is over.
+#[derive(ComponentType, Lift, Debug)]
+#[component(record)]
+pub(super) struct ColumnResult {
+    ends: Vec<u32>,
+    bytes: Vec<u8>,
+    absent: Vec<u32>,
+}
+
+impl ColumnResult {
+    pub(super) fn checked(self) -> Result<BytesColumn, ColumnError> {
+        BytesColumn::from_parts(self.ends, self.bytes, self.absent)
+    }
 }
 
 #[derive(ComponentType, Lift, Debug)]

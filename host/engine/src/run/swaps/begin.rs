@@ -146,7 +146,10 @@ impl Swaps {
         let version = (wanted.factory.digest(), Generation(node.generation.0 + 1));
         let plan = swap.apply(&before.plan, index, new, version);
         let mut older_versions = before.older_versions.clone();
-        older_versions.insert(node.id.clone(), swap.older_versions.clone());
+        older_versions.remove(&node.id);
+        if !swap.older_versions.is_empty() {
+            older_versions.insert(node.id.clone(), swap.older_versions.clone());
+        }
         let mut operators = before.operators.clone();
         if let (Some(seat), Some(node)) = (operators.get_mut(at), plan.operators.get(at)) {
             let parts = self.maker.parts((at, node), &wanted.factory, entry.as_ref(), swap.older_versions.clone());

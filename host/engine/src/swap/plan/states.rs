@@ -158,6 +158,18 @@ fn refuse_third_version(
     }
 }
 
+/// States with values that a module cannot read, when these versions lie about.
+#[must_use]
+pub fn unread(descriptor: &Descriptor, older: &OlderVersions) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    for state in &descriptor.states {
+        let mut about: BTreeSet<u32> = older.get(&state.name).into_iter().flatten().copied().collect();
+        about.remove(&state.version);
+        refuse_unread(state, &about, &mut refusals);
+    }
+    refusals
+}
+
 fn refuse_unread(state: &StateDescriptor, about: &BTreeSet<u32>, refusals: &mut Vec<Refusal>) {
     let unread = |version: &&u32| !state.reads_versions.contains(version) && !state.migrates_versions.contains(version);
     let unread: Vec<u32> = about.iter().filter(unread).copied().collect();
