@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A pipeline before your eyes, without Kafka: the bids of an auction house, counted per auction by two Wasm operators.
+# A pipeline before your eyes, without Kafka: the bids of an auction house, counted per auction by two Wasm operators. While it runs, one of them is swapped for
+# a second version, and then for a third that has a bug and is refused.
 #
 #   make demo                   builds what is needed, then runs until Ctrl-C
 #   DEMO_SECONDS=20 make demo   ends by itself
@@ -37,12 +38,14 @@ trap 'over=1' INT TERM HUP
 
 cat <<TEXT
 Millstream: 20 000 events a second of an auction house -> keep the bids -> count them per auction -> this table.
-Both operators are Wasm components; the pipeline is deploy/demo/pipeline.yaml.
+Both operators are Wasm components; the pipeline is deploy/demo/pipeline.yaml. Soon one of them is swapped.
 TEXT
 
 rm -f "$directory/results"
 mkfifo "$directory/results"
-python3 "$here/demo/table.py" <"$directory/results" &
+news=$directory/news
+: >"$news"
+python3 "$here/demo/table.py" "$news" <"$directory/results" &
 table=$!
 # Not a child of a pipe: its exit code is asked for below. In a group of its own, so that Ctrl-C reaches only this script.
 set -m
@@ -50,9 +53,30 @@ set -m
 engine=$!
 set +m
 
-begun=$SECONDS
+# Swaps the counting operator and says what came of it; the stream goes on either way.
+swap() {
+  local said
+  echo "\$ millstream swap count $1" >>"$news"
+  said=$("$binary" swap count "$root/plugins/dist/$1" "$pipeline" --state-dir "$directory/state" 2>&1) || true
+  echo "${said%%$'\n'*}" >>"$news"
+}
+
+# At a third and two thirds of the time, if there is little.
+second_at=7 third_at=14
+if [ -n "$seconds" ] && [ "$seconds" -lt 21 ]; then
+  second_at=$((seconds / 3)) third_at=$((2 * seconds / 3))
+fi
+begun=$SECONDS step=1
 while [ -z "$over" ] && kill -0 "$engine" 2>/dev/null; do
-  [ -n "$seconds" ] && [ $((SECONDS - begun)) -ge "$seconds" ] && break
+  ran=$((SECONDS - begun))
+  [ -n "$seconds" ] && [ "$ran" -ge "$seconds" ] && break
+  if [ "$step" = 1 ] && [ "$ran" -ge "$second_at" ]; then
+    step=2
+    swap count-2.wasm &
+  elif [ "$step" = 2 ] && [ "$ran" -ge "$third_at" ]; then
+    step=3
+    swap count-3.wasm &
+  fi
   sleep 0.2 || true
 done
 
@@ -76,6 +100,8 @@ It drained, committed and ended. What to try next:
   DEMO_DIR=/tmp/demo make demo          twice, and kill -9 it in between: the counts go on where they were
   edit deploy/demo/pipeline.yaml        module: ../../plugins/dist/sum-by-key.wasm, config: { pointer: /bid/price }
   less plugins/count/src/lib.rs         the operator you saw, and its tests
+  less plugins/count/examples/count_3.rs   the version that was refused
+  millstream swap --help                while a pipeline runs: another version, --check, rollback
   millstream new my-operator            one of your own
   millstream validate deploy/demo/pipeline.yaml
 TEXT

@@ -52,6 +52,19 @@ pub(crate) enum Verb {
     Status(Reading),
     /// Have a running pipeline take a checkpoint that is kept.
     Savepoint(Reading),
+    /// Have another module take over a running operator.
+    ///
+    /// Its first records are a trial: what it writes is held back until it has passed, so a bad one is never seen. Exits with 0 when it took over, with 78 if it does
+    /// not fit, with 1 if it failed its trial; what ran goes on then.
+    Swap(Box<Swap>),
+    /// Go back to the version of an operator that ran before.
+    Rollback(Rollback),
+    /// Have a running pipeline read nothing more; what was read is processed and committed.
+    Pause(Reading),
+    /// Have a paused pipeline read again.
+    Resume(Reading),
+    /// Have a running pipeline commit what it has read, and end.
+    Stop(Reading),
     /// Prove that a stopped pipeline's commits are unbroken, and that outputs, changelog and state agree with them.
     ///
     /// Reads; changes nothing and fences nobody. Exits with 0 if nothing was found that cannot be, with 1 if something was.
@@ -119,6 +132,12 @@ pub(crate) struct Run {
     /// Stay at the committed positions although somebody moved the offsets of the group.
     #[arg(long)]
     pub(crate) ignore_group_offsets: bool,
+    /// Where the API listens, like 127.0.0.1:8421; `off`: nowhere. Any free port by default.
+    #[arg(long, env = "MILLSTREAM_LISTEN")]
+    pub(crate) listen: Option<String>,
+    /// Swap an operator when its module changes or, if that lies beside a crate's Cargo.toml, when its source does.
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// Serve Prometheus metrics on this address, like 127.0.0.1:9464.
     #[arg(long, env = "MILLSTREAM_METRICS")]
     pub(crate) metrics: Option<std::net::SocketAddr>,
@@ -214,6 +233,54 @@ pub(crate) struct Reading {
     /// How to write it.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Swap {
+    /// The operator's id in the pipeline file.
+    pub(crate) operator: String,
+    /// The module: a path, its `name@version` in the plugin store, or the sha256 of one that ran before.
+    pub(crate) module: String,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Show what it would do, try its migration on some values, and change nothing.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Interfaces that it may import although the version before does not, like wasi:filesystem; several are separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+    /// Records after which its trial is judged; 1000.
+    #[arg(long)]
+    pub(crate) trial_records: Option<u64>,
+    /// Time after which its trial is judged, like 5s.
+    #[arg(long)]
+    pub(crate) trial_time: Option<String>,
+    /// The share of records that it may reject in its trial, from 0 to 1.
+    #[arg(long)]
+    pub(crate) max_reject_ratio: Option<f64>,
+    /// How much it emits in its trial, as multiples of what the version before does, like 0.5..2.
+    #[arg(long)]
+    pub(crate) output_ratio: Option<String>,
+    /// Records below which no ratio is judged; 100.
+    #[arg(long)]
+    pub(crate) min_sample: Option<u64>,
+    /// Records of its probation after the trial; 0: none.
+    #[arg(long)]
+    pub(crate) probation_records: Option<u64>,
+    /// Time of its probation, like 10m.
+    #[arg(long)]
+    pub(crate) probation_time: Option<String>,
+    /// Records it may be at fault for in its probation.
+    #[arg(long)]
+    pub(crate) max_failures: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// The operator's id in the pipeline file.
+    pub(crate) operator: String,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
 }
 
 #[derive(Debug, Args)]

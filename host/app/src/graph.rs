@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 pub(crate) struct Described {
     pub(crate) digest: Digest,
+    pub(crate) generation: Generation,
     pub(crate) name: String,
     pub(crate) descriptor: Descriptor,
 }
@@ -100,7 +101,7 @@ fn node(spec: &OperatorSpec, described: &Described) -> OperatorNode {
         config: spec.config.clone(),
         name: described.name.clone(),
         digest: described.digest,
-        generation: Generation(1),
+        generation: described.generation,
         outputs: vec![Vec::new(); described.descriptor.outputs.len()],
         keyed: spec.keyed || described.descriptor.is_keyed(),
         descriptor: described.descriptor.clone(),
@@ -202,6 +203,7 @@ mod tests {
         };
         Described {
             digest: Digest::default(),
+            generation: Generation(1),
             name: "op".to_owned(),
             descriptor: Descriptor {
                 inputs: vec![InputDescriptor { name: "in".to_owned() }],

@@ -17,11 +17,10 @@ pub(crate) fn newest(properties: &Properties, id: &str) -> Outcome<Found> {
     Ok(Found::newest(entries(properties, id)?))
 }
 
-/// Number of the changelog topic in use: 0 for a new pipeline. What died may have left a transaction open, which the start that follows ends: waiting
-/// for it here would take until the broker gives it up.
-pub(crate) fn changelog_number(properties: &Properties, id: &str) -> Outcome<u32> {
-    let found = Found::newest(read(properties, id, read_stable_commits)?);
-    Ok(found.open.map_or(0, |open| open.changelog))
+/// The same before a start. What died may have left a transaction open, which the start that follows ends: waiting for it here would take until the broker
+/// gives it up.
+pub(crate) fn newest_stable(properties: &Properties, id: &str) -> Outcome<Found> {
+    Ok(Found::newest(read(properties, id, read_stable_commits)?))
 }
 
 type Entries = Vec<(CommitsKey, Vec<u8>)>;

@@ -1,21 +1,27 @@
 #![doc = include_str!("../README.md")]
 
+mod api;
+mod capabilities;
 mod cli;
 mod compose;
 mod config;
-mod control_socket;
+mod deploys;
 mod error;
 mod faults;
 mod graph;
 mod history;
 mod in_memory;
 mod metrics;
+mod modules;
 mod paths;
 mod preflight;
 mod progress;
 mod signals;
+mod staging;
 mod store;
 mod verbs;
+mod versions;
+mod watch;
 
 use clap::Parser;
 use cli::{Cli, LogFormat, Verb};
@@ -49,6 +55,11 @@ fn dispatch(verb: Verb) -> Outcome<()> {
         Verb::Plugin(plugin) => verbs::plugin::plugin(plugin),
         Verb::Status(reading) => verbs::status::status(&reading),
         Verb::Savepoint(reading) => verbs::status::savepoint(&reading),
+        Verb::Swap(swap) => verbs::swap::swap(&swap),
+        Verb::Rollback(rollback) => verbs::swap::rollback(&rollback),
+        Verb::Pause(reading) => verbs::control::pause(&reading),
+        Verb::Resume(reading) => verbs::control::resume(&reading),
+        Verb::Stop(reading) => verbs::control::stop(&reading),
         Verb::Verify(reading) => verbs::verify::verify(&reading),
         Verb::Reset(reset) => verbs::reset::reset(&reset),
         Verb::Checkpoint(checkpoint) => verbs::checkpoint::checkpoint(checkpoint),

@@ -1,7 +1,8 @@
+use crate::versions::VersionStatus;
 use indicatif::{ProgressBar, ProgressStyle};
 use millstream_engine::call::OwnMetric;
 use millstream_engine::run::Control;
-use millstream_engine::run::board::CommitStatus;
+use millstream_engine::run::board::{CommitStatus, RunPhase};
 use millstream_model::plan::Plan;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -9,51 +10,120 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// How a pipeline is doing, at one moment.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = Status)]
 pub(crate) struct Snapshot {
+    /// The pipeline's id.
     pub(crate) id: String,
     #[serde(flatten)]
-    pub(crate) commit: CommitStatus,
+    pub(crate) commit: Commits,
+    /// Whether nothing is read from the sources until it is resumed.
+    pub(crate) paused: bool,
+    /// By id.
     pub(crate) sources: BTreeMap<String, SourceStatus>,
+    /// By id.
     pub(crate) operators: BTreeMap<String, OperatorStatus>,
+    /// By id.
     pub(crate) sinks: BTreeMap<String, SinkStatus>,
 }
 
-#[derive(Debug, Serialize)]
+/// What has been committed since the start of the process.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct Commits {
+    /// What the run is doing: `starting`, `running`, `resolving`, `draining` or `ended`.
+    #[schema(value_type = String)]
+    pub(crate) phase: RunPhase,
+    /// Commits.
+    pub(crate) commits: u64,
+    /// Epochs dropped and replayed.
+    pub(crate) rollbacks: u64,
+    /// The newest commit's token.
+    pub(crate) token: Option<String>,
+    /// When it was, in milliseconds since 1970.
+    pub(crate) committed_ms: Option<i64>,
+    /// What the last commit took, from the cut to its end, in milliseconds.
+    pub(crate) duration_ms: u64,
+    /// Committed positions.
+    pub(crate) positions: Vec<Position>,
+}
+
+/// How far a source partition is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Position {
+    /// Id of the source.
+    pub(crate) source: String,
+    /// Number of the partition.
+    pub(crate) partition: i32,
+    /// First offset not yet read.
+    pub(crate) next: i64,
+    /// End of the log as last heard, -1 if unknown.
+    pub(crate) end: i64,
+}
+
+impl From<CommitStatus> for Commits {
+    fn from(status: CommitStatus) -> Self {
+        let CommitStatus { phase, commits, rollbacks, token, committed_ms, duration_ms, positions } = status;
+        let positions = positions.into_iter().map(|position| Position {
+            source: position.source,
+            partition: position.partition,
+            next: position.next,
+            end: position.end,
+        });
+        Self { phase, commits, rollbacks, token, committed_ms, duration_ms, positions: positions.collect() }
+    }
+}
+
+/// What a source has delivered since the start of the process.
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SourceStatus {
     pub(crate) records: u64,
+    /// Bytes of keys, values and headers.
     pub(crate) bytes: u64,
     /// Records behind the ends of the logs, where these are known.
     pub(crate) lag: i64,
 }
 
-#[derive(Debug, Default, Serialize)]
+/// What an operator has done since the start of the process, work of dropped epochs included, and which version of it runs.
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct OperatorStatus {
     pub(crate) records_in: u64,
     pub(crate) records_out: u64,
     pub(crate) refused: u64,
+    /// Dropped by `null_key: drop` or `on_error: skip`.
     pub(crate) dropped: u64,
     pub(crate) calls: u64,
     pub(crate) calls_failed: u64,
+    /// Values of its state that were migrated.
     pub(crate) migrated: u64,
+    /// Values of its state that could not be.
     pub(crate) migrations_refused: u64,
+    /// Time in calls.
     pub(crate) busy_ms: u64,
+    /// Bytes of cached state.
     pub(crate) state_bytes: u64,
+    #[serde(flatten)]
+    pub(crate) version: VersionStatus,
+    /// Metrics of its own, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, Object>)]
     pub(crate) metrics: BTreeMap<String, OwnMetric>,
 }
 
-#[derive(Debug, Serialize)]
+/// What has been written to a sink.
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SinkStatus {
+    /// Records of epochs committed since the start of the process.
     pub(crate) records: u64,
 }
 
 impl Snapshot {
     pub(crate) fn of(plan: &Plan, control: &Control) -> Self {
         let board = control.board();
-        let commit = board.status();
+        let commit = Commits::from(board.status());
+        let versions = board.swaps().into_iter().map(VersionStatus::from);
         let lag = |id: &str| {
             let own = commit.positions.iter().filter(|position| position.source == id && position.end >= 0);
             own.map(|position| (position.end - position.next).max(0)).sum()
@@ -63,8 +133,10 @@ impl Snapshot {
                 SourceStatus { records: counters.records.get(), bytes: counters.bytes.get(), lag: lag(&node.id) };
             (node.id.clone(), status)
         });
-        let operators = plan.operators.iter().zip(&board.operators).map(|(node, counters)| {
+        let operators = plan.operators.iter().zip(&board.operators);
+        let operators = operators.zip(versions).map(|((node, counters), version)| {
             let status = OperatorStatus {
+                version,
                 records_in: counters.records_in.get(),
                 records_out: counters.records_out.get(),
                 refused: counters.refused.get(),
@@ -82,7 +154,7 @@ impl Snapshot {
         let sinks = plan.sinks.iter().zip(&board.sinks);
         let sinks = sinks.map(|(node, counters)| (node.id.clone(), SinkStatus { records: counters.records.get() }));
         let (sources, operators, sinks) = (sources.collect(), operators.collect(), sinks.collect());
-        Self { id: plan.id.clone(), commit, sources, operators, sinks }
+        Self { id: plan.id.clone(), commit, paused: control.is_paused(), sources, operators, sinks }
     }
 
     pub(crate) fn records_in(&self) -> u64 {

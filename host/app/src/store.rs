@@ -1,5 +1,7 @@
 use crate::error::{Failure, Outcome};
+use crate::modules::digest_of;
 use crate::paths;
+use millstream_model::ids::Digest;
 use std::path::{Path, PathBuf};
 
 /// Modules the user has added, each in `<name>@<version>.wasm`.
@@ -70,6 +72,12 @@ impl ModuleStore {
             .collect();
         found.sort();
         found
+    }
+
+    /// A module whose sha256 is this.
+    pub(crate) fn by_digest(&self, digest: Digest) -> Option<Vec<u8>> {
+        let modules = self.list().into_iter().filter_map(|(_, path)| std::fs::read(path).ok());
+        modules.into_iter().find(|module| digest_of(module) == digest)
     }
 
     /// Removes a module.

@@ -41,6 +41,14 @@ impl ModuleSource {
     }
 }
 
+impl ModuleSource {
+    /// The bytes as they were handed over.
+    #[must_use]
+    pub fn contents(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// The component that a module is, or is made.
 pub(crate) fn component(source: &ModuleSource) -> Result<(ModuleKind, Vec<u8>), LoadError> {
     let module = || source.name.clone();

@@ -8,12 +8,17 @@ mod source_text;
 mod units;
 
 pub(crate) use place::Place;
-pub(crate) use resolve::{OperatorSpec, Resolved, SinkKind, SourceKind, id_of};
+pub(crate) use resolve::{ApiSpec, OperatorSpec, Resolved, SinkKind, SourceKind, id_of, listen_address};
 pub(crate) use source_text::{Problem, nearest};
 
 use crate::error::{Failure, Outcome};
 use source_text::SourceText;
 use std::path::{Path, PathBuf};
+
+/// Reads a length of time as the pipeline file has it; in milliseconds.
+pub(crate) fn time_ms(text: &str) -> Result<u64, String> {
+    units::time_us(&raw::Scalar::Text(text.to_owned())).map(|us| us / 1_000)
+}
 
 /// A pipeline file.
 #[derive(Debug, Clone)]

@@ -54,6 +54,11 @@ fn what_cannot_work_is_refused_with_the_reason() {
         ("start: earliest", "start: never", "no place to begin"),
         ("32MiB", "32 megs", "is no size"),
         ("100ms", "soon", "is no length of time"),
+        ("key_by: key", "key_by: key, allow: [filesystem]", "is no interface"),
+        ("id: words", "api: { listen: \"0.0.0.0:1\" }\nid: words", "can be reached from other machines"),
+        ("id: words", "api: { listen: here }\nid: words", "is no address"),
+        ("id: words", "api: { origins: [streams.example] }\nid: words", "is no origin"),
+        ("id: words", "api: { hosts: [\"*\"] }\nid: words", "is no host"),
         ("key_by: key", "key_by: key, on_error: dead_letter", "no `dead_letters"),
     ];
     for (good, bad, expected) in cases {

@@ -2,21 +2,28 @@
 
 pub(crate) mod build;
 pub(crate) mod checkpoint;
+pub(crate) mod control;
 pub(crate) mod inspect;
 pub(crate) mod new;
 pub(crate) mod plugin;
 pub(crate) mod reset;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod swap;
 pub(crate) mod test;
 pub(crate) mod validate;
 pub(crate) mod verify;
 
-use crate::cli::{Cli, Overrides};
+use crate::api::{Asked, ask};
+use crate::cli::{Cli, Overrides, Reading};
+use crate::compose;
 use crate::config::{PipelineFile, Resolved, raw};
 use crate::error::{Failure, Outcome};
 use clap::CommandFactory;
+use millstream_state::socket_path;
 use serde::Serialize;
+use serde_json::Value;
+use std::path::PathBuf;
 
 /// A pipeline file with what flags and environment say instead.
 pub(crate) fn with_overrides(file: &PipelineFile, overrides: &Overrides) -> Outcome<Resolved> {
@@ -28,6 +35,18 @@ pub(crate) fn with_overrides(file: &PipelineFile, overrides: &Overrides) -> Outc
         resolved.state_dir.clone_from(dir);
     }
     Ok(resolved)
+}
+
+/// Where the running pipeline listens.
+pub(crate) fn socket(reading: &Reading) -> Outcome<PathBuf> {
+    let file = PipelineFile::read(&reading.pipeline.file)?;
+    let resolved = with_overrides(&file, &reading.overrides)?;
+    Ok(socket_path(compose::directory(&resolved)))
+}
+
+/// Asks the running pipeline.
+pub(crate) fn asked(reading: &Reading, what: Asked<'_>) -> Outcome<Value> {
+    ask(&socket(reading)?, what)
 }
 
 /// Writes a result for machines.

@@ -1,10 +1,14 @@
+use crate::api::{Door, Running};
 use crate::cli::Run;
-use crate::compose::{self, RunOptions};
-use crate::config::PipelineFile;
+use crate::compose::{self, Choice, Past, RunOptions, Workshop};
+use crate::config::{PipelineFile, listen_address};
 use crate::error::{Failure, Outcome};
-use crate::metrics::Door;
+use crate::metrics;
+use crate::modules::Modules;
 use crate::progress::{ProgressLine, Snapshot};
-use crate::{control_socket, signals};
+use crate::staging::{Background, Staging, StagingParts};
+use crate::{deploys, signals, watch};
+use millstream_engine::ports::StateBackend;
 use millstream_engine::run::{self, Board, Control, RunEnd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,29 +20,52 @@ pub(crate) fn run(arguments: &Run) -> Outcome<()> {
         anstream::print!("{}", file.text());
         return Ok(());
     }
-    let resolved = super::with_overrides(&file, &arguments.overrides)?;
+    let mut resolved = super::with_overrides(&file, &arguments.overrides)?;
+    if let Some(listen) = &arguments.listen {
+        let listen = listen_address(listen).map_err(|text| Failure::config(format!("--listen: {text}")))?;
+        resolved.api.listen = listen;
+    }
     let options = RunOptions {
         from_checkpoint: arguments.from_checkpoint.clone(),
         ignore_group_offsets: arguments.ignore_group_offsets,
     };
-    let metrics = arguments.metrics.map(|address| Door::take(address, &arguments.metrics_host)).transpose()?;
-    let loaded = compose::load(&file, &resolved)?;
+    let metrics = arguments.metrics.map(|address| metrics::Door::take(address, &arguments.metrics_host)).transpose()?;
+    let workshop = Workshop::new(&file, &resolved)?;
+    let wanted = workshop.wanted(&file, &resolved)?;
     let cluster = compose::connect(&resolved, compose::Missing::Create)?;
     let outside = compose::open_state(&resolved, cluster, &options)?;
-    let composed = compose::compose(&resolved, &loaded, &outside, &options)?;
-    let plan = Arc::new(loaded.plan);
+    let past = Past::read(&resolved, &outside)?;
+    let modules = Modules::of(&resolved, &outside)?;
+    let choice = Choice { file: &file, resolved: &resolved, workshop: &workshop, modules: &modules, past: &past };
+    let lineup = choice.choose(wanted)?;
+    lineup.keep(&modules)?;
+    let composed = compose::compose(&resolved, &lineup, &outside, &options)?;
+    let plan = Arc::new(lineup.plan);
     let control = Arc::new(Control::new(Board::new(&plan)));
     signals::drain_on_signals(&control)?;
-    let socket = outside.directory.socket();
-    control_socket::serve(&socket, Arc::clone(&plan), &control)?;
+    let parts = StagingParts {
+        workshop,
+        specs: resolved.operators.clone(),
+        modules,
+        control: Arc::clone(&control),
+        state: Arc::clone(&outside.store) as Arc<dyn StateBackend>,
+        background: Background::new()?,
+    };
+    let staging = Arc::new(Staging::new(parts, &lineup.running));
+    // Their bytes are kept elsewhere by now.
+    drop(lineup.running);
+    let running = Running::new(Arc::clone(&plan), Arc::clone(&control), Arc::clone(&staging));
+    let door = Door::open(&outside.directory, &resolved.api, running)?;
     if let Some(metrics) = metrics {
         metrics.serve(Arc::clone(&plan), &control)?;
     }
+    deploys::deploy(&staging, lineup.deploys)?;
+    let _watching = arguments.watch.then(|| watch::watch(&file, &resolved, &staging)).transpose()?;
     tracing::info!(pipeline = plan.id, state = %outside.directory.path().display(), "starting");
     let line = ProgressLine::show(&plan, &control);
     let ended = run::run(Arc::clone(&plan), composed.ports, composed.identity, composed.settings, &control);
     drop(line);
-    let _ = std::fs::remove_file(&socket);
+    drop(door);
     let end = ended?;
     summarize(end, &Snapshot::of(&plan, &control));
     Ok(())

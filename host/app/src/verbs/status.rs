@@ -1,21 +1,13 @@
+use super::asked;
+use crate::api::{Asked, Body};
 use crate::cli::{Format, Reading};
-use crate::compose;
-use crate::config::PipelineFile;
-use crate::control_socket::ask;
 use crate::error::{Failure, Outcome};
 use comfy_table::Table;
-use millstream_state::socket_path;
 use serde_json::Value;
-
-fn asked(reading: &Reading, verb: &str) -> Outcome<Value> {
-    let file = PipelineFile::read(&reading.pipeline.file)?;
-    let resolved = super::with_overrides(&file, &reading.overrides)?;
-    ask(&socket_path(compose::directory(&resolved)), verb)
-}
 
 /// `millstream status`.
 pub(crate) fn status(reading: &Reading) -> Outcome<()> {
-    let status = asked(reading, "status")?;
+    let status = asked(reading, Asked::get("/status"))?;
     if reading.output == Format::Json {
         return super::print_json(&status);
     }
@@ -27,7 +19,7 @@ pub(crate) fn status(reading: &Reading) -> Outcome<()> {
     anstream::println!(
         "{}: {}, {} commits, {} rollbacks, the last commit {} took {} ms",
         text("/id"),
-        text("/phase"),
+        if status.get("paused") == Some(&Value::Bool(true)) { "paused".to_owned() } else { text("/phase") },
         text("/commits"),
         text("/rollbacks"),
         text("/token"),
@@ -35,7 +27,7 @@ pub(crate) fn status(reading: &Reading) -> Outcome<()> {
     );
     for (kind, columns) in [
         ("sources", &["records", "bytes", "lag"][..]),
-        ("operators", &["records_in", "records_out", "refused", "dropped", "busy_ms", "state_bytes"][..]),
+        ("operators", &["generation", "records_in", "records_out", "refused", "dropped", "busy_ms", "state_bytes"][..]),
         ("sinks", &["records"][..]),
     ] {
         let mut table = Table::new();
@@ -48,12 +40,43 @@ pub(crate) fn status(reading: &Reading) -> Outcome<()> {
         }
         anstream::println!("{table}");
     }
+    for (id, operator) in status.get("operators").and_then(Value::as_object).into_iter().flatten() {
+        show_version(id, operator);
+    }
     Ok(())
+}
+
+/// What is worth a line of an operator's version: one that is not the first, and what happened last.
+fn show_version(id: &str, operator: &Value) {
+    let text = |pointer: &str| match operator.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(value) => value.to_string(),
+    };
+    let (phase, of) = (text("/swap/phase"), text("/swap/of"));
+    if phase != "steady" {
+        let progress =
+            if of.is_empty() { String::new() } else { format!(", {} of {of} records", text("/swap/records")) };
+        anstream::println!("{id}: {phase}{progress}");
+    }
+    if operator.pointer("/swap/cells").is_some() {
+        anstream::println!("{id}: migrating, {} of about {} cells", text("/swap/cells_migrated"), text("/swap/cells"));
+    }
+    if operator.pointer("/last_event/kind").is_some() {
+        let reason = text("/last_event/reason");
+        let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+        anstream::println!(
+            "{id}: generation {} runs; last {} ({}){reason}",
+            text("/generation"),
+            text("/last_event/kind"),
+            text("/last_event/digest")
+        );
+    }
 }
 
 /// `millstream savepoint`.
 pub(crate) fn savepoint(reading: &Reading) -> Outcome<()> {
-    let taken = asked(reading, "savepoint")?;
+    let taken = asked(reading, Asked::post("/savepoint", Body::None))?;
     if reading.output == Format::Json {
         return super::print_json(&taken);
     }

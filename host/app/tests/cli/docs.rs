@@ -38,6 +38,7 @@ fn every_field_of_the_pipeline_file_has_its_row() {
         ("Commit", "## `commit`"),
         ("State", "## `state`"),
         ("Checkpoint", "## `checkpoint`"),
+        ("Api", "## `api`"),
         ("Batch", "## `batch`"),
         ("Test", "## `tests`"),
         ("TestRecord", "## Records of tests"),

@@ -22,6 +22,9 @@ fn wrong_use_of_the_command_line_is_exit_code_2_and_shows_how() {
         ("reset --to-group-offset", "--to-group-offsets"),
         ("status --output xml", "possible values: table, json"),
         ("completions klingon", "possible values: bash"),
+        ("swap count", "<MODULE>"),
+        ("swap count m.wasm --max-reject-ratio much", "invalid float literal"),
+        ("rollback", "<OPERATOR>"),
     ] {
         let said = place.run(arguments);
         assert_eq!(said.code, 2, "{arguments}: {}", said.stderr);
@@ -80,6 +83,22 @@ fn what_cannot_work_is_exit_code_78_with_one_clear_text() {
             "run --from kafka://a/x --to kafka://b/y",
             "error: --from is on a and --to on b: one transaction cannot span two clusters, so exactly once is impossible\n",
         ),
+        (
+            "swap count none.wasm good.yaml",
+            "error: module `none.wasm` cannot be read: No such file or directory (os error 2)\n",
+        ),
+        (
+            "swap count full/file good.yaml --trial-time soon",
+            "error: --trial-time: `soon` is no length of time: write it like 500ms, 2s, 1m, 6h\n",
+        ),
+        (
+            "run good.yaml --listen 192.0.2.7:80",
+            "error: --listen: 192.0.2.7:80 can be reached from other machines, and what is said there is not encrypted: listen on 127.0.0.1 and let a proxy with TLS pass requests on; `api.hosts` names it\n",
+        ),
+        (
+            "run good.yaml --listen here",
+            "error: --listen: `here` is no address: write it like 127.0.0.1:8421, 127.0.0.1:0 for any free port, or off\n",
+        ),
         ("run --from kafka://a --to stdout:", "error: --from kafka://a: write it like kafka://localhost:9092/topic\n"),
         (
             "run --from ftp://a --to stdout:",
@@ -113,7 +132,18 @@ fn what_is_wrong_in_a_pipeline_file_is_shown_with_what_was_meant() {
 fn verbs_for_a_running_pipeline_say_that_none_runs() {
     let place = Place::new();
     place.write("pipeline.yaml", FILES);
-    for verb in ["status", "savepoint"] {
+    place.write("module.wasm", "");
+    let verbs = [
+        "status",
+        "savepoint",
+        "pause",
+        "resume",
+        "stop",
+        "swap count module.wasm",
+        "rollback count",
+        "swap count a@1",
+    ];
+    for verb in verbs {
         let said = place.run(verb);
         assert_eq!(said.code, 1);
         assert!(said.stderr.contains("no pipeline answers at ./state/copy/control.sock"), "{}", said.stderr);

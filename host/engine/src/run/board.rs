@@ -3,11 +3,16 @@
 pub use crate::call::OwnMetric;
 
 use crate::call::OwnMetrics;
-use crate::swap::{MigrationStatus, SwapStatus};
+use crate::swap::plan::OlderVersions;
+use crate::swap::{self, MigrationStatus, Surroundings, SwapPlan, SwapRefused, SwapStatus};
 use crate::task::Migrated;
+use crate::worker::Lineup;
 use millstream_model::commit::CommitRecord;
+use millstream_model::descriptor::Descriptor;
+use millstream_model::ids::OperatorIndex;
 use millstream_model::plan::Plan;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -143,6 +148,14 @@ pub struct Board {
     status: Mutex<CommitStatus>,
     /// In the order of the plan.
     swaps: Mutex<Vec<SwapStatus>>,
+    running: Mutex<Running>,
+}
+
+/// What runs, as far as a swap is judged by it.
+#[derive(Debug)]
+struct Running {
+    plan: Arc<Plan>,
+    older_versions: BTreeMap<String, OlderVersions>,
 }
 
 impl Board {
@@ -155,7 +168,32 @@ impl Board {
             sinks: plan.sinks.iter().map(|_| SinkCounters::default()).collect(),
             status: Mutex::default(),
             swaps: Mutex::new(plan.operators.iter().map(SwapStatus::of).collect()),
+            running: Mutex::new(Running { plan: Arc::new(plan.clone()), older_versions: BTreeMap::new() }),
         }
+    }
+
+    /// What would become of a running operator if one that describes itself like this took over from it. Asks for nothing.
+    ///
+    /// # Errors
+    /// [`SwapRefused::NoOperator`] or [`SwapRefused::Plan`].
+    pub fn judge_swap(&self, operator: &str, new: &Descriptor) -> Result<SwapPlan, SwapRefused> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let operators = &running.plan.operators;
+        let known = operators.iter().position(|node| node.id == operator);
+        let found = known.and_then(|at| Some((OperatorIndex(u16::try_from(at).ok()?), operators.get(at)?)));
+        let Some((index, node)) = found else {
+            let known = operators.iter().map(|node| node.id.clone()).collect();
+            return Err(SwapRefused::NoOperator { operator: operator.to_owned(), known });
+        };
+        let around = Surroundings::of(&running.plan, index, &running.older_versions);
+        swap::plan::plan(node, new, &around)
+            .map_err(|refusals| SwapRefused::Plan { operator: operator.to_owned(), refusals })
+    }
+
+    /// Says what runs from now on.
+    pub(super) fn show_lineup(&self, lineup: &Lineup) {
+        let running = Running { plan: Arc::clone(&lineup.plan), older_versions: lineup.older_versions.clone() };
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
     }
 
     /// Which version of each operator runs, and what becomes of it; in the order of the plan.

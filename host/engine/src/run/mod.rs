@@ -118,6 +118,7 @@ fn run_until_the_end(
     let maker = PartsMaker { shared: Arc::clone(&shared), store };
     let lineup = Arc::new(maker.first(plan, &ports.operators, &started.catalog, committer.applied()));
     refuse_unread(&lineup)?;
+    control.board().show_lineup(&lineup);
     let workers = wiring::make_workers(&shared, &lineup, ports.sources, &started.positions)?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();

@@ -3,10 +3,8 @@
 //! A pipeline file says what is wanted, a commit what ran. They differ after a swap that nobody wrote into the file, and after a change of the file that nobody
 //! has tried yet. What tells the two apart is whether the operator was switched since the file first named its module.
 
-use super::plan::OlderVersions;
 use millstream_model::commit::{CommitRecord, OpenRecord, OperatorCommit};
 use millstream_model::ids::{Digest, Generation};
-use millstream_model::plan::Plan;
 use std::collections::BTreeMap;
 
 /// The number of the first version of an operator.
@@ -86,32 +84,6 @@ pub fn versions(commit: Option<&CommitRecord>) -> BTreeMap<String, (Digest, Gene
     operators.iter().map(|operator| (operator.id.clone(), (operator.digest, operator.generation))).collect()
 }
 
-/// Versions of values that may lie about when a plan starts behind a commit: those the commit names, and those that were written up to it and are not any more.
-#[must_use]
-pub fn older_versions(plan: &Plan, commit: Option<&CommitRecord>) -> BTreeMap<String, OlderVersions> {
-    let Some(commit) = commit else { return BTreeMap::new() };
-    let mut older = commit.older_versions.clone();
-    for node in &plan.operators {
-        let Some(before) = commit.operators.iter().find(|operator| operator.id == node.id) else { continue };
-        for (state, written) in &before.state_versions {
-            let now = node.descriptor.states.iter().find(|descriptor| descriptor.name == *state);
-            let about = older.entry(node.id.clone()).or_default().entry(state.clone()).or_default();
-            if now.is_none_or(|now| now.version != *written) && !about.contains(written) {
-                about.push(*written);
-                about.sort_unstable();
-            }
-            if let Some(now) = now {
-                about.retain(|version| *version != now.version);
-            }
-        }
-    }
-    for states in older.values_mut() {
-        states.retain(|_, about| !about.is_empty());
-    }
-    older.retain(|_, states| !states.is_empty());
-    older
-}
-
 fn committed(operators: &[OperatorCommit], id: &str) -> Option<(Digest, Generation)> {
     let operator = operators.iter().find(|operator| operator.id == id)?;
     Some((operator.digest, operator.generation))
@@ -120,8 +92,6 @@ fn committed(operators: &[OperatorCommit], id: &str) -> Option<(Digest, Generati
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_model::descriptor::{Descriptor, StateDescriptor, StateKind};
-    use millstream_model::plan::OperatorNode;
 
     const A: Digest = Digest([1; 32]);
     const B: Digest = Digest([2; 32]);
@@ -226,73 +196,5 @@ mod tests {
     fn records_from_before_there_were_swaps_count_as_settled() {
         let named = Some((A, Generation(0)));
         assert_eq!(decide(&Found { file: A, named, committed: Some((A, Generation(1))) }), AtStart::File(FIRST));
-    }
-
-    fn state(name: &str, version: u32) -> StateDescriptor {
-        StateDescriptor {
-            name: name.to_owned(),
-            kind: StateKind::Value,
-            version,
-            reads_versions: Vec::new(),
-            migrates_versions: Vec::new(),
-        }
-    }
-
-    fn plan(states: &[(&str, u32)]) -> Plan {
-        let states = states.iter().map(|(name, version)| state(name, *version)).collect();
-        let node = OperatorNode {
-            id: "op".to_owned(),
-            config: String::new(),
-            name: String::new(),
-            digest: A,
-            generation: FIRST,
-            descriptor: Descriptor { states, ..Descriptor::default() },
-            keyed: true,
-            stage: 0,
-            outputs: Vec::new(),
-            limits: Default::default(),
-            on_error: Default::default(),
-            retries: 0,
-            null_key: Default::default(),
-        };
-        Plan {
-            id: "p".to_owned(),
-            sources: Vec::new(),
-            operators: vec![node],
-            sinks: Vec::new(),
-            dead_letters: None,
-            workers: 1,
-            batch: Default::default(),
-            commit: Default::default(),
-            checkpoint_interval_ms: None,
-            state_memory_bytes: 0,
-        }
-    }
-
-    #[test]
-    fn what_was_written_and_is_not_any_more_may_lie_about() {
-        let mut life = Life::default();
-        life.commit(1, A);
-        let mut commit = life.commit.unwrap_or_default();
-        for operator in &mut commit.operators {
-            operator.state_versions = BTreeMap::from([("s".to_owned(), 2), ("gone".to_owned(), 1)]);
-        }
-        commit.older_versions =
-            BTreeMap::from([("op".to_owned(), BTreeMap::from([("s".to_owned(), vec![1]), ("t".to_owned(), vec![7])]))]);
-        let older =
-            |states: &[(&str, u32)]| older_versions(&plan(states), Some(&commit)).remove("op").unwrap_or_default();
-        let expected = |s: &[u32], gone: &[u32]| {
-            let mut expected = BTreeMap::from([("t".to_owned(), vec![7])]);
-            for (name, versions) in [("s", s), ("gone", gone)] {
-                if !versions.is_empty() {
-                    expected.insert(name.to_owned(), versions.to_vec());
-                }
-            }
-            expected
-        };
-        assert_eq!(older(&[("s", 2), ("gone", 1)]), expected(&[1], &[]));
-        assert_eq!(older(&[("s", 3), ("gone", 1)]), expected(&[1, 2], &[]));
-        assert_eq!(older(&[("s", 1)]), expected(&[2], &[1]));
-        assert!(older_versions(&plan(&[("s", 2)]), None).is_empty());
     }
 }

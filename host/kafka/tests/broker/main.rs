@@ -3,6 +3,7 @@
 
 mod cluster;
 mod fidelity;
+mod modules;
 mod reading;
 mod setup;
 mod transactions;

@@ -6,7 +6,7 @@ mod sink;
 mod source;
 
 pub(crate) use operator::{Declare, Limits, NullKey, OnError, Operator};
-pub(crate) use settings::{Batch, Checkpoint, Commit, State};
+pub(crate) use settings::{Api, Batch, Checkpoint, Commit, State};
 pub(crate) use sink::{Create, DeadLetters, Sink};
 pub(crate) use source::{DataLoss, Isolation, MissingFile, Nexmark, NexmarkKey, Source};
 
@@ -42,6 +42,9 @@ pub(crate) struct Pipeline {
     /// When checkpoints are taken.
     #[serde(default)]
     pub(crate) checkpoint: Checkpoint,
+    /// Where the running pipeline can be asked and told.
+    #[serde(default)]
+    pub(crate) api: Api,
     /// Worker threads; 1 by default.
     pub(crate) workers: Option<u32>,
     /// What cuts batches.

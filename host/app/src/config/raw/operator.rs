@@ -20,6 +20,9 @@ pub(crate) struct Operator {
     /// What it may use.
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// Interfaces that a new version of the module may import although the one before does not.
+    #[serde(default)]
+    pub(crate) allow: Vec<String>,
     /// What happens to records it cannot process.
     pub(crate) on_error: Option<OnError>,
     /// How often a call that asks for it is repeated.

@@ -45,3 +45,17 @@ pub(crate) struct Batch {
     /// Bytes; 1 MiB.
     pub(crate) bytes: Option<Scalar>,
 }
+
+/// The door of the running pipeline.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Api {
+    /// The address it listens on, always of this machine; `off`: none. Any free port by default.
+    pub(crate) listen: Option<String>,
+    /// Names it answers to beside those of this machine, as browsers send them: `HOST` or `HOST:PORT`.
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
+    /// Origins whose pages may ask, like `https://streams.example`.
+    #[serde(default)]
+    pub(crate) origins: Vec<String>,
+}

@@ -6,7 +6,7 @@ mod sink;
 mod source;
 
 pub(crate) use operator::OperatorSpec;
-pub(crate) use settings::CheckpointSpec;
+pub(crate) use settings::{ApiSpec, CheckpointSpec, listen_address};
 pub(crate) use sink::{SinkKind, SinkSpec};
 pub(crate) use source::{SourceKind, SourceSpec};
 
@@ -32,6 +32,7 @@ pub(crate) struct Resolved {
     pub(crate) state_dir: PathBuf,
     pub(crate) state_memory_bytes: u64,
     pub(crate) checkpoint: CheckpointSpec,
+    pub(crate) api: ApiSpec,
     pub(crate) workers: u32,
     pub(crate) batch: BatchLimits,
 }
@@ -81,6 +82,7 @@ pub(super) fn resolve(raw: &raw::Pipeline, folder: &Path) -> Result<Resolved, Pr
         state_dir: folder.join(state_dir),
         state_memory_bytes: settings::state_memory_bytes(&raw.state)?,
         checkpoint: settings::checkpoint(&raw.checkpoint, folder)?,
+        api: settings::api(&raw.api)?,
         workers: settings::workers(raw.workers)?,
         batch,
     })

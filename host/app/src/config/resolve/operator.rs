@@ -1,4 +1,5 @@
 use super::settings::{HOUR_MS, positive, size, time_ms, time_us, within};
+use crate::capabilities::is_name;
 use crate::config::raw::{self, OnError, Scalar};
 use crate::config::{Place, Problem};
 use millstream_model::limits::{BatchLimits, OperatorLimits};
@@ -27,6 +28,8 @@ pub(crate) struct OperatorSpec {
     pub(crate) keyed: bool,
     pub(crate) config: String,
     pub(crate) limits: OperatorLimits,
+    /// Interfaces, or packages of them.
+    pub(crate) allow: Vec<String>,
     pub(crate) on_error: ErrorPolicy,
     pub(crate) retries: u32,
     pub(crate) null_key: NullKeyPolicy,
@@ -62,6 +65,7 @@ pub(super) fn operator(id: &str, raw: &raw::Operator, has_dead_letters: bool) ->
         keyed: raw.key_by.is_some(),
         config: raw.config.as_ref().map_or_else(|| "{}".to_owned(), ToString::to_string),
         limits: limits(&raw.limits, &place.field("limits"))?,
+        allow: allow(&raw.allow, &place.field("allow"))?,
         on_error: match raw.on_error {
             None => without,
             Some(OnError::DeadLetter) => ErrorPolicy::DeadLetter,
@@ -173,6 +177,19 @@ fn check_names(field: &str, place: &Place, names: &[String]) -> Result<(), Probl
         return Err(Problem::new(&place.item(at), text));
     }
     Ok(())
+}
+
+fn allow(raw: &[String], place: &Place) -> Result<Vec<String>, Problem> {
+    match raw.iter().position(|name| !is_name(name)) {
+        Some(at) => {
+            let name = raw.get(at).map(String::as_str).unwrap_or_default();
+            let text = format!(
+                "`{name}` is no interface: write it like wasi:filesystem/types, or wasi:filesystem for all of a package"
+            );
+            Err(Problem::new(&place.item(at), text))
+        }
+        None => Ok(raw.to_vec()),
+    }
 }
 
 fn limits(raw: &raw::Limits, place: &Place) -> Result<OperatorLimits, Problem> {

@@ -4,6 +4,7 @@ use crate::config::raw::{self, Scalar};
 use crate::config::{Place, Problem, units};
 use millstream_model::limits::BatchLimits;
 use millstream_model::plan::CommitSettings;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -13,12 +14,59 @@ pub(super) const HOUR_MS: u64 = 3_600_000;
 /// The least that RocksDB and the caches can work with.
 const STATE_MEMORY_BYTES_MIN: u64 = 16 << 20;
 
+/// Where the door listens unless it is told.
+const ANY_PORT: &str = "127.0.0.1:0";
+
 /// When checkpoints are taken, and where they are kept.
 #[derive(Debug, Clone)]
 pub(crate) struct CheckpointSpec {
     pub(crate) interval_ms: Option<u64>,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) keep: usize,
+}
+
+/// The door of the running pipeline.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiSpec {
+    /// `None`: it listens on no port.
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) origins: Vec<String>,
+}
+
+pub(super) fn api(raw: &raw::Api) -> Result<ApiSpec, Problem> {
+    let place = Place::at("api");
+    let listen = raw.listen.as_deref().unwrap_or(ANY_PORT);
+    let listen = listen_address(listen).map_err(|text| Problem::new(&place.field("listen"), text))?;
+    for (at, origin) in raw.origins.iter().enumerate() {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        if host.is_none_or(|host| host.is_empty() || host.contains('/')) {
+            let text = format!("`{origin}` is no origin: write it like https://streams.example, without a path");
+            return Err(Problem::new(&place.field("origins").item(at), text));
+        }
+    }
+    if let Some(at) = raw.hosts.iter().position(|host| host.is_empty() || host.contains(['/', '*', ' '])) {
+        let host = raw.hosts.get(at).map(String::as_str).unwrap_or_default();
+        let text = format!("`{host}` is no host: write it like streams.example or streams.example:8443");
+        return Err(Problem::new(&place.field("hosts").item(at), text));
+    }
+    Ok(ApiSpec { listen, hosts: raw.hosts.clone(), origins: raw.origins.clone() })
+}
+
+/// Reads where the door is to listen: an address of this machine, or `off`.
+pub(crate) fn listen_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let address: SocketAddr = text.parse().map_err(|_| {
+        format!("`{text}` is no address: write it like 127.0.0.1:8421, 127.0.0.1:0 for any free port, or off")
+    })?;
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "{address} can be reached from other machines, and what is said there is not encrypted: listen on 127.0.0.1 and let a proxy with TLS pass requests on; `api.hosts` names it"
+        ));
+    }
+    Ok(Some(address))
 }
 
 pub(super) fn checkpoint(raw: &raw::Checkpoint, folder: &Path) -> Result<CheckpointSpec, Problem> {

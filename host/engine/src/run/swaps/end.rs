@@ -11,6 +11,8 @@ impl Swaps {
         let UnderWay { operator, kind, probation, plan, because, done, trial_records, .. } = under_way;
         let (now_ms, since_ms) = (self.now_ms(), self.maker.shared.clock.now_ms());
         let before = std::mem::replace(&mut self.committed, Arc::clone(&self.running));
+        let before = std::mem::replace(&mut self.committed, next);
+        self.maker.shared.board.show_lineup(&self.committed);
         let (Some(node), Some(seat)) = (self.committed.plan.operators.get(operator), self.seats.get_mut(operator))
         else {
             return;

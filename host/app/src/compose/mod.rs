@@ -1,16 +1,21 @@
 //! Where the crates are put together: everything a run is made of, from a resolved pipeline.
 
-use crate::config::{OperatorSpec, PipelineFile, Problem, Resolved, SinkKind, SourceKind};
+mod operators;
+mod past;
+mod versions;
+
+pub(crate) use operators::{Loaded, Made, Workshop, load, wasm_engine};
+pub(crate) use past::Past;
+pub(crate) use versions::{Choice, Deploy, Lineup};
+
+use crate::config::{Resolved, SinkKind, SourceKind};
 use crate::error::{Failure, Outcome};
-use crate::graph::{self, Described};
-use crate::store::ModuleStore;
 use millstream_connect::{
     FileSet, FileSink, FileSinkSettings, FileSource, NexmarkSource, Share, StdinSettings, StdinSource, StdoutSink,
 };
 use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
 use millstream_engine::ports::{
-    Clock, CommitsReader, OperatorFactory, RecordSizes, RecordSizesReader, Source, StateBackend, SystemClock,
-    TransactionLog,
+    Clock, CommitsReader, RecordSizes, RecordSizesReader, Source, StateBackend, SystemClock, TransactionLog,
 };
 use millstream_engine::run::RunPorts;
 use millstream_kafka::{KafkaCluster, KafkaCommitsReader, KafkaLog, KafkaSource, LogSettings, SourceSettings};
@@ -18,91 +23,12 @@ use millstream_model::commit::TopicIdentity;
 use millstream_model::ids::{Lineage, PartitionIndex};
 use millstream_model::plan::Plan;
 use millstream_state::{CheckpointSettings, CheckpointStore, RocksCheckpoints, RocksStore, StateDir, checkpoints_path};
-use millstream_wasm::{Engine, EngineSettings, LoadError, Module, ModuleSource, OperatorConfig, World};
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Memory that jobs outside the caches may take of the budget for state: RocksDB's half.
 const ROCKSDB_SHARE: u64 = 2;
-
-/// A pipeline with its modules loaded and its operators opened.
-pub(crate) struct Loaded {
-    pub(crate) plan: Plan,
-    pub(crate) operators: Vec<Arc<dyn OperatorFactory>>,
-}
-
-/// The runtime, with compiled modules kept in the user's cache.
-pub(crate) fn wasm_engine() -> Outcome<Engine> {
-    wasm_engine_with(EngineSettings::default().stack_bytes_max)
-}
-
-fn wasm_engine_with(stack_bytes_max: u64) -> Outcome<Engine> {
-    let cache_dir = crate::paths::cache_dir().map(|cache| cache.join("modules"));
-    let settings = EngineSettings { cache_dir, stack_bytes_max, ..EngineSettings::default() };
-    Engine::new(settings).map_err(Failure::config)
-}
-
-/// Loads the modules of a pipeline, opens its operators and plans it.
-pub(crate) fn load(file: &PipelineFile, resolved: &Resolved) -> Outcome<Loaded> {
-    // One runtime for all operators, or, where `limits.stack` differs, one for each stack.
-    let mut engines = BTreeMap::new();
-    let problem = |problem| Failure::config(file.show(&problem));
-    let order = graph::topological(&resolved.operators).map_err(problem)?;
-    let store = ModuleStore::of_user();
-    let (mut operators, mut described) = (Vec::new(), Vec::new());
-    for spec in order.iter().filter_map(|at| resolved.operators.get(*at)) {
-        let path = store.find(&spec.module, &file.folder())?;
-        let engine = match engines.entry(spec.limits.stack_bytes_max) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(wasm_engine_with(spec.limits.stack_bytes_max)?),
-        };
-        let module = ModuleSource::file(&path).and_then(|source| engine.load(&source)).map_err(Failure::config)?;
-        let factory = open(engine, &module, &resolved.id, spec).map_err(problem)?;
-        described.push(Described {
-            digest: factory.digest(),
-            name: spec.name.clone().unwrap_or_else(|| spec.id.clone()),
-            descriptor: factory.descriptor().clone(),
-        });
-        operators.push(factory);
-    }
-    let plan = graph::plan(resolved, &order, &described).map_err(problem)?;
-    Ok(Loaded { plan, operators })
-}
-
-/// Opens an operator. What it refuses is shown where it is in the pipeline file.
-fn open(engine: &Engine, module: &Module, id: &str, spec: &OperatorSpec) -> Result<Arc<dyn OperatorFactory>, Problem> {
-    if spec.declared.is_some() && module.world() == World::StreamOperator {
-        let text = format!(
-            "operator `{}` says itself what inputs, outputs and states it has: `declare` is for modules of the simple world",
-            spec.id
-        );
-        return Err(Problem::new(&spec.place().field("declare"), text));
-    }
-    let config = OperatorConfig {
-        pipeline: id.to_owned(),
-        id: spec.id.clone(),
-        name: spec.name.clone(),
-        config: spec.config.clone(),
-        limits: spec.limits.clone(),
-        declared: spec.declared.clone().unwrap_or_default(),
-    };
-    engine.operator(module, config).map_err(|error| {
-        let place = match &error {
-            LoadError::Config { setting, .. } => {
-                setting.iter().fold(spec.place().field("config"), |place, field| match field.parse() {
-                    Ok(position) => place.item(position),
-                    Err(_) => place.field(field),
-                })
-            }
-            LoadError::Open { .. } => spec.place().field("config"),
-            LoadError::Choice { .. } => spec.place().field("operator"),
-            _ => spec.place(),
-        };
-        Problem::new(&place, error.to_string())
-    })
-}
 
 /// What of the outside is shared by all parts of a run.
 pub(crate) struct Outside {
@@ -187,14 +113,11 @@ pub(crate) struct Composed {
 /// Puts a run together.
 pub(crate) fn compose(
     resolved: &Resolved,
-    loaded: &Loaded,
+    lineup: &Lineup,
     outside: &Outside,
     options: &RunOptions,
 ) -> Outcome<Composed> {
-    let changelog = match &resolved.kafka {
-        Some(properties) if outside.cluster.is_some() => crate::history::changelog_number(properties, &resolved.id)?,
-        _ => 0,
-    };
+    let changelog = lineup.changelog;
     let mut settings = CommitterSettings {
         transaction_timeout_ms: resolved.commit.transaction_timeout_ms,
         from_checkpoint: outside.begins_from_checkpoint,
@@ -211,7 +134,7 @@ pub(crate) fn compose(
         sizes = topics;
         commits = Some(Box::new(KafkaCommitsReader::new(properties, &resolved.id).map_err(Failure::config)?));
     }
-    let identity = identity(resolved, loaded, outside, changelog)?;
+    let identity = identity(resolved, lineup, outside)?;
     let place = checkpoints_place(resolved);
     let checkpoints = CheckpointSettings {
         pipeline: resolved.id.clone(),
@@ -220,7 +143,7 @@ pub(crate) fn compose(
     };
     let place = CheckpointStore::in_directory(&place).map_err(Failure::config)?;
     let ports = RunPorts {
-        operators: loaded.operators.clone(),
+        operators: lineup.running.iter().map(|made| Arc::clone(&made.factory)).collect(),
         sources: (0..resolved.workers)
             .map(|worker| sources(resolved, outside, worker, options))
             .collect::<Outcome<_>>()?,
@@ -238,7 +161,7 @@ pub(crate) fn compose(
     Ok(Composed { ports, identity, settings })
 }
 
-fn identity(resolved: &Resolved, loaded: &Loaded, outside: &Outside, changelog: u32) -> Outcome<Identity> {
+fn identity(resolved: &Resolved, lineup: &Lineup, outside: &Outside) -> Outcome<Identity> {
     let mut topics = BTreeMap::new();
     for source in &resolved.sources {
         topics.insert(source.id.clone(), source_identity(&source.id, &source.kind, outside.cluster.as_ref())?);
@@ -260,10 +183,10 @@ fn identity(resolved: &Resolved, loaded: &Loaded, outside: &Outside, changelog: 
             None => String::new(),
         },
         topics,
-        changelog,
-        digests: loaded.plan.operators.iter().map(|node| (node.id.clone(), node.digest)).collect(),
-        planned_after: None,
-        operators: states(&loaded.plan),
+        changelog: lineup.changelog,
+        digests: lineup.file_digests.clone(),
+        planned_after: Some(lineup.planned_after.clone()),
+        operators: states(&lineup.plan),
         sink_ids: resolved.sinks.iter().map(|sink| sink.id.clone()).collect(),
         sink_ends,
         fresh_lineage: Lineage(uuid::Uuid::new_v4().into_bytes()),
