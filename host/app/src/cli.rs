@@ -57,6 +57,10 @@ pub(crate) enum Verb {
     /// Its first records are a trial: what it writes is held back until it has passed, so a bad one is never seen. Exits with 0 when it took over, with 78 if it does
     /// not fit, with 1 if it failed its trial; what ran goes on then.
     Swap(Box<Swap>),
+    /// Have the version that `swap --shadow` began take over.
+    Promote(Box<Promote>),
+    /// End the version that `swap --shadow` began, and show what it did.
+    Discard(Rollback),
     /// Go back to the version of an operator that ran before.
     Rollback(Rollback),
     /// Have a running pipeline read nothing more; what was read is processed and committed.
@@ -244,11 +248,21 @@ pub(crate) struct Swap {
     #[command(flatten)]
     pub(crate) reading: Reading,
     /// Show what it would do, try its migration on some values, and change nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shadow")]
     pub(crate) check: bool,
+    /// Run it beside what runs: what both make of the same records is compared, nothing of it stays. `status` shows what came of it; `promote` or `discard` end it.
+    #[arg(long)]
+    pub(crate) shadow: bool,
     /// Interfaces that it may import although the version before does not, like wasi:filesystem; several are separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub(crate) allow: Vec<String>,
+    #[command(flatten)]
+    pub(crate) rules: SwapRules,
+}
+
+/// What is demanded of a version before it goes on.
+#[derive(Debug, Args)]
+pub(crate) struct SwapRules {
     /// Records after which its trial is judged; 1000.
     #[arg(long)]
     pub(crate) trial_records: Option<u64>,
@@ -273,6 +287,16 @@ pub(crate) struct Swap {
     /// Records it may be at fault for in its probation.
     #[arg(long)]
     pub(crate) max_failures: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Promote {
+    /// The operator's id in the pipeline file.
+    pub(crate) operator: String,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    #[command(flatten)]
+    pub(crate) rules: SwapRules,
 }
 
 #[derive(Debug, Args)]

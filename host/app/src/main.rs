@@ -56,6 +56,8 @@ fn dispatch(verb: Verb) -> Outcome<()> {
         Verb::Status(reading) => verbs::status::status(&reading),
         Verb::Savepoint(reading) => verbs::status::savepoint(&reading),
         Verb::Swap(swap) => verbs::swap::swap(&swap),
+        Verb::Promote(promote) => verbs::swap::promote(&promote),
+        Verb::Discard(discard) => verbs::swap::discard(&discard),
         Verb::Rollback(rollback) => verbs::swap::rollback(&rollback),
         Verb::Pause(reading) => verbs::control::pause(&reading),
         Verb::Resume(reading) => verbs::control::resume(&reading),

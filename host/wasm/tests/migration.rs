@@ -38,7 +38,7 @@ fn assert_works(visits: &mut Driver) {
 fn a_module_says_what_it_migrates_and_exports_what_does() {
     let two = module("visits-2");
     assert!(two.exports().contains_key("millstream:operator/migration@0.1.0"), "{:?}", two.exports());
-    let described = support::ENGINE.describe(&two, config(JSON)).unwrap();
+    let (described, _) = support::ENGINE.describe(&two, config(JSON)).unwrap();
     let state = described.states.first().unwrap();
     assert_eq!((state.version, state.migrates_versions.as_slice()), (2, [1].as_slice()));
     let one = module("visits-1");

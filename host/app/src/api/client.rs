@@ -31,6 +31,10 @@ impl Asked<'_> {
         Asked { method: Method::GET, path, body: Body::None }
     }
 
+    pub(crate) fn delete(path: &str) -> Asked<'_> {
+        Asked { method: Method::DELETE, path, body: Body::None }
+    }
+
     pub(crate) fn post(path: &str, body: Body) -> Asked<'_> {
         Asked { method: Method::POST, path, body }
     }

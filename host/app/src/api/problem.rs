@@ -121,7 +121,7 @@ impl From<SwapRefused> for Problem {
     fn from(refused: SwapRefused) -> Self {
         let detail = refused.to_string();
         match &refused {
-            SwapRefused::NoOperator { .. } => Self::new(Kind::NotFound, detail),
+            SwapRefused::NoOperator { .. } | SwapRefused::NoShadow { .. } => Self::new(Kind::NotFound, detail),
             SwapRefused::Busy { .. } => Self::new(Kind::Busy, detail),
             SwapRefused::Plan { refusals, .. } => {
                 Self { misfits: refusals.iter().map(Misfit::from).collect(), ..Self::new(Kind::DoesNotFit, detail) }

@@ -96,10 +96,6 @@ impl Made {
         self.factory.digest()
     }
 
-    pub(crate) fn module(&self) -> &Module {
-        &self.module
-    }
-
     /// Interfaces it imports, without their versions.
     pub(crate) fn imports(&self) -> BTreeSet<String> {
         let interface = |name: &String| name.split('@').next().unwrap_or(name).to_owned();

@@ -12,9 +12,8 @@ use crate::capabilities::{self, Capability};
 use crate::compose::{Deploy, Made, Workshop};
 use crate::config::OperatorSpec;
 use crate::modules::Modules;
-use millstream_engine::ports::StateBackend;
 use millstream_engine::run::Control;
-use millstream_engine::swap::{ProbationRules, SwapAnswer, SwapKind, SwapPlan, SwapRefused, SwapRequest, TrialRules};
+use millstream_engine::swap::{ProbationRules, ShadowAnswer, SwapAnswer, SwapKind, SwapPlan, SwapRefused, SwapRequest, TrialRules};
 use millstream_model::ids::Digest;
 use millstream_wasm::ModuleSource;
 use std::collections::{BTreeSet, HashMap};
@@ -28,6 +27,8 @@ pub(crate) struct Staging {
     parts: StagingParts,
     /// What each module imports that runs or ran.
     imports: Mutex<HashMap<Digest, BTreeSet<String>>>,
+    /// What runs as a shadow, and beside which operator; or did last.
+    shadow: Mutex<Option<(String, Made)>>,
 }
 
 /// What a [`Staging`] is made of.
@@ -36,7 +37,6 @@ pub(crate) struct StagingParts {
     pub(crate) specs: Vec<OperatorSpec>,
     pub(crate) modules: Modules,
     pub(crate) control: Arc<Control>,
-    pub(crate) state: Arc<dyn StateBackend>,
     pub(crate) background: Background,
 }
 
@@ -77,7 +77,7 @@ impl Staging {
     /// `running` are the operators that the run begins with.
     pub(crate) fn new(parts: StagingParts, running: &[Made]) -> Self {
         let imports = running.iter().map(|made| (made.digest(), made.imports())).collect();
-        Self { parts, imports: Mutex::new(imports) }
+        Self { parts, imports: Mutex::new(imports), shadow: Mutex::default() }
     }
 
     /// Where work is done that gives way to everything else.
@@ -112,17 +112,35 @@ impl Staging {
 
     /// Tries what a module would do with values that are stored.
     pub(crate) fn sample(&self, staged: &Staged) -> Result<Vec<Sample>, Refused> {
-        sample::sample(self.parts.state.as_ref(), staged).map_err(Refused::Failed)
+        sample::sample(&self.parts.control, staged)
     }
 
     /// Asks for a module to take over. `done` hears how it went; an error here means that nothing was asked for.
     pub(crate) fn swap(&self, staged: Staged, rules: Rules, done: SwapAnswer) -> Result<(), Refused> {
-        if let Some(text) = capabilities::refusal(&staged.growth) {
-            let needed = capabilities::needed(&staged.growth).into_iter().map(str::to_owned).collect();
-            return Err(Refused::Capabilities { operator: staged.operator, text, needed });
-        }
+        check_growth(&staged)?;
         rules.trial.check().map_err(|text| Refused::Engine(SwapRefused::Rules(text)))?;
         self.ask(staged.operator, staged.made, (rules, SwapKind::Deploy), done)
+    }
+
+    /// Asks for a module to run beside what runs. `done` hears that it began; an error here means that nothing was asked for.
+    pub(crate) fn shadow(&self, staged: Staged, done: ShadowAnswer) -> Result<(), Refused> {
+        check_growth(&staged)?;
+        let Staged { operator, made, .. } = staged;
+        self.parts.control.shadow(&operator, Arc::clone(&made.factory), done);
+        *self.shadow.lock().unwrap_or_else(PoisonError::into_inner) = Some((operator, made));
+        Ok(())
+    }
+
+    /// Asks for what runs as an operator's shadow to take over.
+    pub(crate) fn promote(&self, operator: &str, rules: Rules, done: SwapAnswer) -> Result<(), Refused> {
+        let none = || Refused::Engine(SwapRefused::NoShadow { operator: operator.to_owned() });
+        rules.trial.check().map_err(|text| Refused::Engine(SwapRefused::Rules(text)))?;
+        let shown = self.parts.control.board().swaps().into_iter().find(|status| status.operator == operator);
+        let running = shown.and_then(|status| status.shadow).filter(|shadow| shadow.over.is_none());
+        let digest = running.ok_or_else(none)?.digest;
+        let shadow = self.shadow.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (operator, made) = shadow.filter(|(_, made)| made.digest() == digest).ok_or_else(none)?;
+        self.ask(operator, made, (rules, SwapKind::Deploy), done)
     }
 
     /// Asks for what the pipeline file names to take over from what ran before the start.
@@ -176,4 +194,11 @@ impl Staging {
         }
         self.parts.workshop.from_plugins(&name).map_err(|failure| Refused::NoModule(failure.text))
     }
+}
+
+/// Whether it reaches for no more than it may.
+fn check_growth(staged: &Staged) -> Result<(), Refused> {
+    let Some(text) = capabilities::refusal(&staged.growth) else { return Ok(()) };
+    let needed = capabilities::needed(&staged.growth).into_iter().map(str::to_owned).collect();
+    Err(Refused::Capabilities { operator: staged.operator.clone(), text, needed })
 }

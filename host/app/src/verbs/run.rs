@@ -8,7 +8,6 @@ use crate::modules::Modules;
 use crate::progress::{ProgressLine, Snapshot};
 use crate::staging::{Background, Staging, StagingParts};
 use crate::{deploys, signals, watch};
-use millstream_engine::ports::StateBackend;
 use millstream_engine::run::{self, Board, Control, RunEnd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,7 +47,6 @@ pub(crate) fn run(arguments: &Run) -> Outcome<()> {
         specs: resolved.operators.clone(),
         modules,
         control: Arc::clone(&control),
-        state: Arc::clone(&outside.store) as Arc<dyn StateBackend>,
         background: Background::new()?,
     };
     let staging = Arc::new(Staging::new(parts, &lineup.running));

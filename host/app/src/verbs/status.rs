@@ -62,6 +62,9 @@ fn show_version(id: &str, operator: &Value) {
     if operator.pointer("/swap/cells").is_some() {
         anstream::println!("{id}: migrating, {} of about {} cells", text("/swap/cells_migrated"), text("/swap/cells"));
     }
+    if let Some(shadow) = operator.get("shadow") {
+        super::swap::show_shadow(id, shadow);
+    }
     if operator.pointer("/last_event/kind").is_some() {
         let reason = text("/last_event/reason");
         let reason = if reason.is_empty() { reason } else { format!(": {reason}") };

@@ -1,5 +1,5 @@
 use crate::api::{Asked, Body};
-use crate::cli::{Format, Reading, Rollback, Swap};
+use crate::cli::{Format, Promote, Reading, Rollback, Swap, SwapRules};
 use crate::config::time_ms;
 use crate::error::{Failure, Outcome};
 use comfy_table::Table;
@@ -16,9 +16,67 @@ pub(crate) fn swap(arguments: &Swap) -> Outcome<()> {
         let report = super::asked(reading, Asked::post(&path, body))?;
         return show(reading, &report, show_report);
     }
-    let path = format!("/operators/{operator}/swap{}", query(&rules(arguments)?));
+    if arguments.shadow {
+        let path = format!("/operators/{operator}/shadow{}", query(&[allow(arguments)]));
+        let shadow = super::asked(reading, Asked::post(&path, body))?;
+        return show(reading, &shadow, |shadow| {
+            anstream::println!("{} follows; `status` shows what came of it", text(shadow, "/digest"));
+        });
+    }
+    let rules = [vec![allow(arguments)], rules(&arguments.rules)?].concat();
+    let path = format!("/operators/{operator}/swap{}", query(&rules));
     let switched = super::asked(reading, Asked::post(&path, body))?;
     show(reading, &switched, show_switched)
+}
+
+/// `millstream promote`.
+pub(crate) fn promote(arguments: &Promote) -> Outcome<()> {
+    let path = format!("/operators/{}/shadow/promote{}", arguments.operator, query(&rules(&arguments.rules)?));
+    let switched = super::asked(&arguments.reading, Asked::post(&path, Body::None))?;
+    show(&arguments.reading, &switched, show_switched)
+}
+
+/// `millstream discard`.
+pub(crate) fn discard(arguments: &Rollback) -> Outcome<()> {
+    let path = format!("/operators/{}/shadow", arguments.operator);
+    let shadow = super::asked(&arguments.reading, Asked::delete(&path))?;
+    show(&arguments.reading, &shadow, |shadow| show_shadow("discarded", shadow))
+}
+
+/// What came of a shadow.
+pub(super) fn show_shadow(what: &str, shadow: &Value) {
+    anstream::println!(
+        "{what}: shadow {}: {} records; outputs {} equal, {} changed, {} only of what runs, {} only of the shadow; {} records it failed on",
+        text(shadow, "/digest"),
+        text(shadow, "/records"),
+        text(shadow, "/equal"),
+        text(shadow, "/changed"),
+        text(shadow, "/only_old"),
+        text(shadow, "/only_new"),
+        text(shadow, "/failed")
+    );
+    let over = text(shadow, "/over");
+    if !over.is_empty() {
+        anstream::println!("{what}: the shadow is over: {over}");
+    }
+    if shadow.pointer("/first/source").is_some() {
+        let record = |pointer: &str| match shadow.pointer(pointer) {
+            Some(Value::Null) | None => "nothing".to_owned(),
+            Some(record) => format!("{} = {}", text(record, "/key"), text(record, "/value")),
+        };
+        let failure = text(shadow, "/first/failure");
+        let how = if failure.is_empty() {
+            format!("{} instead of {}", record("/first/new"), record("/first/old"))
+        } else {
+            failure
+        };
+        anstream::println!(
+            "{what}: first at source `{}`, partition {}, offset {}: {how}",
+            text(shadow, "/first/source"),
+            text(shadow, "/first/partition"),
+            text(shadow, "/first/offset")
+        );
+    }
 }
 
 /// `millstream rollback`.
@@ -44,13 +102,12 @@ fn allow(arguments: &Swap) -> Parameter {
     ("allow", (!arguments.allow.is_empty()).then(|| arguments.allow.join(",")))
 }
 
-fn rules(arguments: &Swap) -> Outcome<Vec<Parameter>> {
+fn rules(arguments: &SwapRules) -> Outcome<Vec<Parameter>> {
     let time = |flag: &str, given: &Option<String>| {
         let ms = given.as_deref().map(time_ms).transpose();
         ms.map(|ms| ms.map(|ms| ms.to_string())).map_err(|text| Failure::config(format!("{flag}: {text}")))
     };
     Ok(vec![
-        allow(arguments),
         ("trial_records", arguments.trial_records.map(|number| number.to_string())),
         ("trial_time_ms", time("--trial-time", &arguments.trial_time)?),
         ("max_reject_ratio", arguments.max_reject_ratio.map(|number| number.to_string())),
@@ -146,8 +203,8 @@ fn show_report(answer: &Value) {
     }
     for sample in list(answer, "/samples") {
         let what = format!("{} tried, {} rejected", text(sample, "/tried"), text(sample, "/rejected"));
-        let problem = text(sample, "/problem");
-        let what = if problem.is_empty() { what } else { format!("{what}: {problem}") };
+        let problem = list(sample, "/problems").filter_map(Value::as_str).next();
+        let what = problem.map_or_else(|| what.clone(), |problem| format!("{what}: {problem}"));
         table.add_row([format!("migrates {} from {}", text(sample, "/state"), text(sample, "/from")), what]);
     }
     anstream::println!("{table}");

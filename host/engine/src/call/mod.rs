@@ -81,6 +81,22 @@ pub struct CallRules {
     pub places: Arc<Places>,
 }
 
+impl CallRules {
+    /// The same, but for where the operator's own metrics go.
+    #[must_use]
+    pub fn with_metrics(&self, metrics: Arc<OwnMetrics>) -> Self {
+        Self {
+            limits: self.limits.clone(),
+            ports: self.ports.clone(),
+            port_sinks: self.port_sinks.clone(),
+            sizes: Arc::clone(&self.sizes),
+            inputs: self.inputs.clone(),
+            metrics,
+            places: Arc::clone(&self.places),
+        }
+    }
+}
+
 /// A call in the making: owned, so that an operator can keep it beside its instance while the guest runs, and give it back.
 #[derive(Default)]
 pub struct Call {

@@ -1,6 +1,6 @@
 use super::board::Board;
 use crate::ports::{CheckpointDone, CheckpointError, OperatorFactory};
-use crate::swap::{SwapAnswer, SwapRefused, SwapRequest};
+use crate::swap::{ShadowAnswer, SwapAnswer, SwapRefused, SwapRequest};
 use crate::task::Tried;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,22 @@ pub(super) enum Asking {
         /// Hears how it went.
         done: SwapAnswer,
     },
+    /// To run another module beside it.
+    Shadow {
+        /// The operator's id.
+        operator: String,
+        /// Makes instances of the module.
+        factory: Arc<dyn OperatorFactory>,
+        /// Hears whether it began.
+        done: ShadowAnswer,
+    },
+    /// To end the shadow.
+    Discard {
+        /// The operator's id.
+        operator: String,
+        /// Hears what it did.
+        done: ShadowAnswer,
+    },
 }
 
 /// To have a module migrate some of what is stored, and to change nothing.
@@ -51,21 +67,13 @@ pub(super) struct Trying {
 pub type TriedAnswer = Box<dyn FnOnce(Result<Vec<Tried>, SwapRefused>) + Send>;
 
 impl Asking {
-    /// Id of the operator it is about.
-    pub(super) fn operator(&self) -> &str {
-        match self {
-            Self::Swap(request) => &request.operator,
-            Self::Rollback { operator, .. } => operator,
-        }
-    }
-
     /// Answers, unheard, with what keeps anybody from hearing it.
     pub(super) fn refuse(self, because: impl FnOnce(String) -> SwapRefused) {
-        let (operator, done) = match self {
-            Self::Swap(request) => (request.operator, request.done),
-            Self::Rollback { operator, done } => (operator, done),
-        };
-        done(Err(because(operator)));
+        match self {
+            Self::Swap(request) => (request.done)(Err(because(request.operator))),
+            Self::Rollback { operator, done } => done(Err(because(operator))),
+            Self::Shadow { operator, done, .. } | Self::Discard { operator, done } => done(Err(because(operator))),
+        }
     }
 }
 
@@ -139,6 +147,17 @@ impl Control {
         }
         drop(asked);
         done(Err(SwapRefused::Ended { operator, failure: None }));
+    }
+
+    /// Asks for a module to run beside an operator: it is given the same records from the next commit on, what it makes of them is compared, and nothing of it stays. The board shows what
+    /// came of it. It ends with [`Control::discard`], with a swap, or when it takes too much memory.
+    pub fn shadow(&self, operator: &str, factory: Arc<dyn OperatorFactory>, done: ShadowAnswer) {
+        self.ask(Asking::Shadow { operator: operator.to_owned(), factory, done });
+    }
+
+    /// Ends the shadow of an operator.
+    pub fn discard(&self, operator: &str, done: ShadowAnswer) {
+        self.ask(Asking::Discard { operator: operator.to_owned(), done });
     }
 
     fn ask(&self, asking: Asking) {

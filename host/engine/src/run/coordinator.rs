@@ -177,6 +177,12 @@ impl Coordinator {
         self.epoch.cut_ms = Some(now_ms);
         self.epoch.is_last = is_last;
         let switch = if is_last { None } else { self.swaps.take_switch() };
+        if !is_last
+            && switch.is_none()
+            && let Some(shadow) = self.swaps.take_shadow()
+        {
+            self.tell_all(&Command::Shadow(shadow));
+        }
         self.tell_all(&Command::Cut { last: is_last, switch });
     }
 

@@ -4,6 +4,7 @@ mod begin;
 mod end;
 mod sample;
 mod seat;
+mod shadow;
 mod trial;
 
 pub(super) use trial::{Judged, TrialFault};
@@ -16,7 +17,7 @@ use crate::ports::Operator;
 use crate::swap::{
     ProbationRules, SwapAnswer, SwapKind, SwapPhase, SwapPlan, SwapRefused, Tally, TrialFailure, TrialRules,
 };
-use crate::worker::{Lineup, Part, Quota, Reset, Switch, Watch};
+use crate::worker::{Lineup, Part, Pauses, Quota, Reset, Switch, Watch};
 use millstream_model::commit::{CommitRecord, PartitionPosition};
 use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::record::RecordBatch;
@@ -38,6 +39,9 @@ pub(super) struct Swaps {
     /// The same for the record that is watched.
     has_failed_again: bool,
     under_way: Option<UnderWay>,
+    shadowing: Option<shadow::Shadowing>,
+    /// Whether workers still have a shadow that is over.
+    shadow_ended: bool,
 }
 
 /// A swap under way.
@@ -54,6 +58,8 @@ struct UnderWay {
     /// Trials that failed on a record on which the version before failed as well.
     excused: u32,
     trial_records: u64,
+    /// What workers tell of the newest switch.
+    pauses: Arc<Pauses>,
     step: Step,
 }
 
@@ -119,6 +125,8 @@ impl Swaps {
             pending: vec![Tally::default(); lineup.operators.len()],
             has_failed_again: false,
             under_way: None,
+            shadowing: None,
+            shadow_ended: false,
         }
     }
 
@@ -138,6 +146,7 @@ impl Swaps {
         let swept = Arc::new(lineup);
         if Arc::ptr_eq(&self.running, &self.committed) {
             self.committed = Arc::clone(&swept);
+            self.maker.shared.board.show_lineup(&self.committed);
         }
         self.running = swept;
     }
@@ -148,6 +157,7 @@ impl Swaps {
 
     /// Looks whether something is due that no commit brings about. At any time.
     pub(super) fn tend(&mut self, committer: &mut Committer) {
+        self.tend_shadow();
         match self.under_way.as_mut().map(|under_way| &mut under_way.step) {
             None => self.end_probations(committer),
             Some(Step::Preparing(preparation)) => match preparation.poll() {
@@ -168,7 +178,7 @@ impl Swaps {
 
     /// Whether the next epoch could be another version's.
     pub(super) fn is_armed(&self) -> bool {
-        matches!(self.under_way, Some(UnderWay { step: Step::Armed(_), .. }))
+        matches!(self.under_way, Some(UnderWay { step: Step::Armed(_), .. })) || self.shadow_is_armed()
     }
 
     /// The switch for a cut that is made now.
@@ -179,6 +189,7 @@ impl Swaps {
         let next = Arc::clone(&under_way.next);
         let keeps_cache = under_way.plan.keeps_cache || Bug::KeepCache.is_planted();
         let switch = Switch::new(next, under_way.operator, keeps_cache, instances);
+        under_way.pauses = Arc::clone(&switch.pauses);
         let (switch, trial) = if under_way.kind == SwapKind::Return {
             (switch, None)
         } else {
@@ -201,11 +212,13 @@ impl Swaps {
             self.pending.iter_mut().zip(&part.tallies).for_each(|(pending, tally)| pending.add(tally));
             self.has_failed_again |= part.has_failed_again;
         }
+        self.take_shadow_parts(parts);
     }
 
     /// An epoch is over: it is committed, or there was nothing to commit.
     pub(super) fn epoch_done(&mut self, record: Option<&CommitRecord>) {
         let is_committed = record.is_some();
+        self.shadow_epoch_done(is_committed);
         match self.under_way.as_mut().map(|under_way| &mut under_way.step) {
             Some(Step::Switching(trial)) => {
                 let trial = trial.take();
@@ -247,6 +260,7 @@ impl Swaps {
     pub(super) fn rolled_back(&mut self, positions: Vec<PartitionPosition>) -> Reset {
         self.pending.fill(Tally::default());
         self.has_failed_again = false;
+        self.shadow_rolled_back();
         if !Bug::KeepNewVersion.is_planted() {
             self.running = Arc::clone(&self.committed);
         }

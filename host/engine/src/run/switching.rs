@@ -15,6 +15,9 @@ impl Coordinator {
             self.swaps.try_migrations(trying, self.committer.catalog());
         }
         self.swaps.tend(&mut self.committer);
+        if self.swaps.take_shadow_end() {
+            self.tell_all(&Command::EndShadow);
+        }
     }
 
     /// Judges the epoch, all parts of which are in, if it is a trial: one that passed is written, and the workers go on meanwhile. False: there is nothing to

@@ -8,12 +8,13 @@ pub mod plan;
 mod probation;
 mod request;
 pub mod restart;
+pub mod shadow;
 mod status;
 pub mod sweep;
 mod trial;
 
 pub use plan::{Refusal, StatePlan, StateVerdict, Surroundings, SwapPlan};
 pub use probation::{Probation, ProbationRules, Standing};
-pub use request::{SwapAnswer, SwapDone, SwapKind, SwapRefused, SwapRequest};
-pub use status::{EventKind, GenerationStatus, MigrationStatus, SwapEvent, SwapPhase, SwapStatus};
+pub use request::{Pause, ShadowAnswer, SwapAnswer, SwapDone, SwapKind, SwapRefused, SwapRequest};
+pub use status::{EventKind, GenerationStatus, MigrationStatus, ShadowStatus, SwapEvent, SwapPhase, SwapStatus};
 pub use trial::{FaultPlace, Tally, TrialFailure, TrialRules, Verdict, judge};

@@ -1,3 +1,4 @@
+use super::status::ShadowStatus;
 use super::plan::Refusal;
 use super::probation::ProbationRules;
 use super::trial::{TrialFailure, TrialRules};
@@ -58,10 +59,21 @@ pub struct SwapDone {
     pub digest: Digest,
     /// Records it was given in its trial. 0: nothing came, so it is unproven.
     pub trial_records: u64,
+    /// How long workers stood for it.
+    pub pause: Pause,
     /// Why there is no way back to the version before, if there is none.
     pub no_return: Vec<Refusal>,
     /// What else is worth knowing: states that vanished, versions that are migrated.
     pub notes: Vec<String>,
+}
+
+/// How long workers processed nothing for the sake of a swap: of each kind the longest that any worker stood, as far as they had told by its commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Pause {
+    /// From a worker's part of the last epoch of the version before until the new one may be given records, in microseconds.
+    pub at_switch_us: u64,
+    /// From the last record of the trial until its verdict, in microseconds.
+    pub for_verdict_us: u64,
 }
 
 impl SwapDone {
@@ -71,6 +83,9 @@ impl SwapDone {
         self.trial_records > 0
     }
 }
+
+/// Hears of a shadow; called from any thread.
+pub type ShadowAnswer = Box<dyn FnOnce(Result<ShadowStatus, SwapRefused>) + Send>;
 
 /// Why a module does not take over. The version that ran goes on as if nothing had been asked.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -120,6 +135,12 @@ pub enum SwapRefused {
         operator: String,
         /// What it failed on.
         failure: TrialFailure,
+    },
+    /// There is no shadow that could be ended.
+    #[error("operator `{operator}` has no shadow")]
+    NoShadow {
+        /// The operator's id.
+        operator: String,
     },
     /// The run ended first.
     #[error("the run ended before the swap of operator `{operator}` was decided{}", .failure.as_ref().map(|failure| format!("; its trial had failed: {failure}")).unwrap_or_default())]

@@ -1,3 +1,5 @@
+use super::request::Pause;
+use super::shadow::ShadowTally;
 use super::trial::Tally;
 use millstream_model::ids::{Digest, Generation};
 use millstream_model::plan::OperatorNode;
@@ -17,6 +19,8 @@ pub struct SwapStatus {
     pub phase: SwapPhase,
     /// How far the sweep of old versions of values is, while there is one.
     pub migration: Option<MigrationStatus>,
+    /// The version that runs beside it, or did last.
+    pub shadow: Option<ShadowStatus>,
     /// What the version that runs did in committed epochs of this process.
     pub done: Tally,
     /// Whether `rollback` would find a version to go back to.
@@ -35,13 +39,14 @@ impl SwapStatus {
     #[must_use]
     pub fn of(node: &OperatorNode) -> Self {
         let first =
-            GenerationStatus { generation: node.generation, digest: node.digest, since_ms: None, trial_records: 0 };
+            GenerationStatus { generation: node.generation, digest: node.digest, ..GenerationStatus::default() };
         Self {
             operator: node.id.clone(),
             generation: node.generation,
             digest: node.digest,
             phase: SwapPhase::Steady,
             migration: None,
+            shadow: None,
             done: Tally::default(),
             can_return: false,
             event: None,
@@ -56,6 +61,20 @@ impl SwapStatus {
         let excess = self.history.len().saturating_sub(HISTORY_MAX);
         self.history.drain(..excess);
     }
+}
+
+/// A version that runs beside the one that counts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ShadowStatus {
+    /// Its module.
+    #[serde(serialize_with = "as_text")]
+    pub digest: Digest,
+    /// Wall clock of its beginning, in milliseconds since 1970; `None`: it has not begun.
+    pub since_ms: Option<i64>,
+    /// Why it is over, if it is.
+    pub over: Option<String>,
+    /// What it did in committed epochs.
+    pub tally: ShadowTally,
 }
 
 /// How far a swap of an operator is.
@@ -145,7 +164,7 @@ pub enum EventKind {
 }
 
 /// A version that runs or ran in this process.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct GenerationStatus {
     /// Its number.
     pub generation: Generation,
@@ -156,6 +175,8 @@ pub struct GenerationStatus {
     pub since_ms: Option<i64>,
     /// Records it was given in its trial.
     pub trial_records: u64,
+    /// How long workers stood for it.
+    pub pause: Pause,
 }
 
 fn as_text<S: serde::Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {

@@ -27,6 +27,8 @@ impl Worker {
             };
             match command {
                 Command::Cut { last, switch } => self.begin_cut(last, switch),
+                Command::Shadow(start) => self.shadow_next = Some(start),
+                Command::EndShadow => self.end_shadow(),
                 Command::Applied(record) => {
                     self.applied(record);
                     self.switch_if_awaited()?;
@@ -51,6 +53,7 @@ impl Worker {
         for (task, frozen) in self.tasks.iter_mut().zip(self.cut.frozen()) {
             task.applied(*frozen, memory_bytes_max);
         }
+        self.shadow_applied();
         if let Some(record) = record {
             self.take_older_versions(&record);
             self.untold = Some(record);

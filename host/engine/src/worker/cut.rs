@@ -107,6 +107,7 @@ impl Worker {
             }
         }
         part.sweeps = self.sweep_parts();
+        part.shadow = self.cut_shadow();
         self.tallies.fill(Tally::default());
         self.report(Report::Part(part));
         self.exchange.end_cut();

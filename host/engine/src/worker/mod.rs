@@ -8,13 +8,15 @@ mod lineup;
 mod protocol;
 mod refuse;
 mod search;
+mod shadow;
 mod sweep;
 mod switch;
 mod trial;
 
 pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
-pub use switch::{Reset, Switch};
+pub use shadow::{ShadowPart, ShadowSeat, ShadowStart};
+pub use switch::{Pauses, Reset, Switch};
 pub use trial::{Quota, Stoppage, Watch};
 
 use crate::call::{Mark, SizeLimits};
@@ -105,6 +107,9 @@ pub struct Worker {
     has_failed_again: bool,
     /// When a slice of a sweep is due.
     pace: sweep::Pace,
+    shadow: Option<shadow::Shadow>,
+    /// A shadow to begin behind the next part.
+    shadow_next: Option<Arc<ShadowStart>>,
 }
 
 /// What a worker is made of.
@@ -155,6 +160,8 @@ impl Worker {
             watch: None,
             has_failed_again: false,
             pace: sweep::Pace::default(),
+            shadow: None,
+            shadow_next: None,
             plan: parts.plan,
             shared: parts.shared,
         }

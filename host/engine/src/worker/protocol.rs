@@ -1,5 +1,6 @@
 //! What the committer and its workers tell each other.
 
+use super::shadow::{ShadowPart, ShadowStart};
 use super::switch::{Reset, Switch};
 use super::trial::Stoppage;
 use crate::ports::{ChangeSet, OpenError, PartitionProgress, SourceError};
@@ -20,6 +21,10 @@ pub enum Command {
         /// Another version of an operator, for the epoch behind it.
         switch: Option<Arc<Switch>>,
     },
+    /// Begin a shadow behind the epoch that the next cut ends, once that is in the store.
+    Shadow(Arc<ShadowStart>),
+    /// Drop the shadow.
+    EndShadow,
     /// The epoch of your last part is in the store; the commit's record, if there was one.
     Applied(Option<Arc<CommitRecord>>),
     /// The epoch of your last part was a trial, and is passed: go on.
@@ -83,6 +88,8 @@ pub struct Part {
     pub tallies: Vec<Tally>,
     /// Whether an operator failed on the record that is watched.
     pub has_failed_again: bool,
+    /// What the shadow did, if there is one.
+    pub shadow: Option<ShadowPart>,
 }
 
 /// Why a worker cannot go on.

@@ -36,7 +36,7 @@ impl Portion {
 
 impl Portion {
     /// The portion without rows that were refused.
-    fn without(&self, refused: &[(u32, String)]) -> Self {
+    pub(super) fn without(&self, refused: &[(u32, String)]) -> Self {
         let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);
         let left: Vec<u32> = (0..self.batch.len() as u32).filter(is_left).collect();
         self.part(&left, self.searching)
@@ -99,6 +99,7 @@ impl Worker {
         let Some(call) = task.take_call() else { return Ok(None) };
         let (records, rejected) = (portion.batch.len() as u64, rejections.len() as u64);
         self.count(at, Tally { records, rejected, ..Tally::default() });
+        self.shadow_call((at, input), portion, &call, (rejected, elapsed_ns));
         let routed = self.route_all(at, &portion.batch, &rejections, &call);
         if let Some(task) = self.tasks.get_mut(at) {
             task.give_back(call);

@@ -1,9 +1,12 @@
+use super::shadow::ShadowStart;
 use super::trial::{Quota, Trial, Watch};
 use super::{Lineup, Worker, WorkerError};
 use crate::planted::Bug;
 use crate::ports::Operator;
+use crate::swap::Pause;
 use crate::task::Task;
 use millstream_model::commit::PartitionPosition;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One operator's change of version, on its way to the workers with a cut: each takes over when it has given its part, so that no epoch has records of two versions.
@@ -16,6 +19,8 @@ pub struct Switch {
     pub keeps_cache: bool,
     /// What the next epoch is to show, if it is a trial.
     pub quota: Option<Arc<Quota>>,
+    /// How long workers stand for it.
+    pub pauses: Arc<Pauses>,
     /// By worker: made beforehand, off the data path.
     instances: Mutex<Vec<Option<Box<dyn Operator>>>>,
 }
@@ -25,7 +30,7 @@ impl Switch {
     #[must_use]
     pub fn new(lineup: Arc<Lineup>, operator: usize, keeps_cache: bool, instances: Vec<Box<dyn Operator>>) -> Self {
         let instances = Mutex::new(instances.into_iter().map(Some).collect());
-        Self { lineup, operator, keeps_cache, quota: None, instances }
+        Self { lineup, operator, keeps_cache, quota: None, pauses: Arc::default(), instances }
     }
 
     /// The same, with a trial to begin.
@@ -44,6 +49,30 @@ impl std::fmt::Debug for Switch {
         let mut debug = f.debug_struct("Switch");
         debug.field("operator", &self.operator).field("keeps_cache", &self.keeps_cache).field("quota", &self.quota);
         debug.finish_non_exhaustive()
+    }
+}
+
+/// How long workers stand for a switch: of each kind the longest, in nanoseconds.
+#[derive(Debug, Default)]
+pub struct Pauses {
+    at_switch_ns: AtomicU64,
+    for_verdict_ns: AtomicU64,
+}
+
+impl Pauses {
+    fn switched(&self, stood_ns: u64) {
+        self.at_switch_ns.fetch_max(stood_ns, Ordering::Relaxed);
+    }
+
+    fn judged(&self, stood_ns: u64) {
+        self.for_verdict_ns.fetch_max(stood_ns, Ordering::Relaxed);
+    }
+
+    /// The longest that was told so far.
+    #[must_use]
+    pub fn longest(&self) -> Pause {
+        let micros = |ns: &AtomicU64| ns.load(Ordering::Relaxed) / 1_000;
+        Pause { at_switch_us: micros(&self.at_switch_ns), for_verdict_us: micros(&self.for_verdict_ns) }
     }
 }
 
@@ -67,8 +96,10 @@ impl std::fmt::Debug for Reset {
 /// What a worker waits for before it begins the next epoch.
 #[derive(Debug)]
 pub(super) enum Awaits {
-    /// That the epoch is in the store: the new version reads it from there.
-    Applied(Arc<Switch>),
+    /// That the epoch is in the store: the new version reads it from there. Since when, on the monotonic clock.
+    Applied(Arc<Switch>, u64),
+    /// The same, for a shadow to begin.
+    Shadow(Arc<ShadowStart>),
     /// That the trial is judged.
     Verdict,
 }
@@ -76,23 +107,36 @@ pub(super) enum Awaits {
 impl Worker {
     /// Begins the epoch behind a cut.
     pub(super) fn begin_epoch(&mut self) -> Result<(), WorkerError> {
-        if self.is_on_trial() {
+        let now_ns = self.shared.clock.monotonic_ns();
+        if let Some(trial) = &mut self.trial {
+            trial.stand(now_ns);
             self.awaits = Some(Awaits::Verdict);
         }
         match self.cut.take_switch() {
-            Some(switch) if switch.keeps_cache || Bug::SwitchUnapplied.is_planted() => self.switch(&switch),
+            Some(switch) if switch.keeps_cache || Bug::SwitchUnapplied.is_planted() => {
+                self.switch_after(&switch, now_ns)
+            }
             Some(switch) => {
-                self.awaits = Some(Awaits::Applied(switch));
+                self.awaits = Some(Awaits::Applied(switch, now_ns));
                 Ok(())
             }
-            None => Ok(()),
+            None => {
+                if let Some(start) = self.shadow_next.take() {
+                    self.awaits = Some(Awaits::Shadow(start));
+                }
+                Ok(())
+            }
         }
     }
 
     /// The epoch of the last part is in the store: a switch that waited for that is made.
     pub(super) fn switch_if_awaited(&mut self) -> Result<(), WorkerError> {
         match self.awaits.take() {
-            Some(Awaits::Applied(switch)) => self.switch(&switch),
+            Some(Awaits::Applied(switch, since_ns)) => self.switch_after(&switch, since_ns),
+            Some(Awaits::Shadow(start)) => {
+                self.begin_shadow(&start);
+                Ok(())
+            }
             other => {
                 self.awaits = other;
                 Ok(())
@@ -103,7 +147,15 @@ impl Worker {
     /// The trial is passed.
     pub(super) fn proceed(&mut self) {
         self.awaits = None;
-        self.trial = None;
+        if let Some((pauses, since_ns)) = self.trial.take().and_then(Trial::stood) {
+            pauses.judged(self.shared.clock.monotonic_ns().saturating_sub(since_ns));
+        }
+    }
+
+    fn switch_after(&mut self, switch: &Switch, since_ns: u64) -> Result<(), WorkerError> {
+        self.switch(switch)?;
+        switch.pauses.switched(self.shared.clock.monotonic_ns().saturating_sub(since_ns));
+        Ok(())
     }
 
     pub(super) fn switch(&mut self, switch: &Switch) -> Result<(), WorkerError> {
@@ -121,8 +173,9 @@ impl Worker {
             discard(std::mem::replace(task, Task::with(parts, instance)));
             self.cut.forget(at);
         }
+        self.end_shadow();
         self.plan = Arc::clone(&switch.lineup.plan);
-        self.trial = switch.quota.as_ref().map(|quota| Trial::new(at, quota));
+        self.trial = switch.quota.as_ref().map(|quota| Trial::new(at, quota, &switch.pauses));
         Ok(())
     }
 
@@ -132,6 +185,7 @@ impl Worker {
         self.outputs.iter_mut().for_each(millstream_model::record::RecordBatch::clear);
         self.cut.reset();
         self.forget_trial(reset.watch);
+        self.reset_shadow()?;
         for (at, (task, parts)) in self.tasks.iter_mut().zip(&reset.lineup.operators).enumerate() {
             if Bug::KeepOverlays.is_planted() {
                 task.take_over(parts, parts.factory.instantiate()?);
@@ -145,6 +199,17 @@ impl Worker {
         self.plan = Arc::clone(&reset.lineup.plan);
         self.intake.seek(&self.plan, &reset.positions)?;
         Ok(())
+    }
+}
+
+impl Worker {
+    /// Drops the shadow, if there is one.
+    pub(super) fn end_shadow(&mut self) {
+        self.shadow_next = None;
+        self.awaits.take_if(|awaits| matches!(awaits, Awaits::Shadow(_)));
+        if let Some(shadow) = self.shadow.take() {
+            discard(shadow);
+        }
     }
 }
 

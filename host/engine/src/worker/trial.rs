@@ -1,4 +1,4 @@
-use super::switch::Awaits;
+use super::switch::{Awaits, Pauses};
 use super::{Report, Worker, WorkerError};
 use crate::places::Place;
 use crate::swap::{FaultPlace, Tally, TrialFailure};
@@ -70,11 +70,25 @@ pub(super) struct Trial {
     operator: usize,
     quota: Arc<Quota>,
     is_full_told: bool,
+    pauses: Arc<Pauses>,
+    /// Since when the worker stands, on the monotonic clock.
+    stands_since_ns: Option<u64>,
 }
 
 impl Trial {
-    pub(super) fn new(operator: usize, quota: &Arc<Quota>) -> Self {
-        Self { operator, quota: Arc::clone(quota), is_full_told: false }
+    pub(super) fn new(operator: usize, quota: &Arc<Quota>, pauses: &Arc<Pauses>) -> Self {
+        let (quota, pauses) = (Arc::clone(quota), Arc::clone(pauses));
+        Self { operator, quota, is_full_told: false, pauses, stands_since_ns: None }
+    }
+
+    /// Takes note that the worker stands from now on, if it did not before.
+    pub(super) fn stand(&mut self, now_ns: u64) {
+        self.stands_since_ns.get_or_insert(now_ns);
+    }
+
+    /// Since when it stood.
+    pub(super) fn stood(self) -> Option<(Arc<Pauses>, u64)> {
+        self.stands_since_ns.map(|since_ns| (self.pauses, since_ns))
     }
 }
 
@@ -98,6 +112,7 @@ impl Worker {
     pub(super) fn is_sated(&mut self) -> bool {
         let Some(trial) = self.trial.as_mut().filter(|trial| trial.quota.is_full()) else { return false };
         if !std::mem::replace(&mut trial.is_full_told, true) {
+            trial.stand(self.shared.clock.monotonic_ns());
             self.report(Report::TrialFull);
         }
         true
@@ -144,6 +159,6 @@ impl Worker {
     }
 }
 
-fn fault_place(place: Place) -> FaultPlace {
+pub(super) fn fault_place(place: Place) -> FaultPlace {
     FaultPlace { source: place.source.to_string(), partition: place.partition, offset: place.offset }
 }

@@ -7,7 +7,7 @@ use millstream_engine::fakes::{
     FakeClock, FakeCluster, FakeDisk, FakeLog, FakeOperator, FakeSource, FakeState, Life, LogFaults, Topic,
 };
 use millstream_engine::ports::{
-    CallError, CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, PartitionProgress, Poll,
+    CallError, CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, RecordSizes, OperatorFactory, PartitionProgress, Poll,
     Source, SourceError, SystemClock,
 };
 use millstream_engine::run::{Board, Control, RunEnd, RunError, RunPorts, run};
@@ -183,7 +183,8 @@ impl Pipeline {
             },
             checkpoints: Box::new(NoCheckpoints),
             clock: Arc::new(SystemClock::default()),
-            sink_record_bytes_max: vec![1 << 20; 2],
+            sizes: Arc::new(RecordSizes::any(2)),
+            commits: None,
         };
         let control = Arc::new(Control::new(Board::new(&plan)));
         let (running, identity) = (Arc::clone(&control), identity(first));
@@ -408,6 +409,7 @@ fn identity(first: &Version) -> Identity {
         sink_ids: vec!["out".to_owned(), "letters".to_owned()],
         sink_ends: BTreeMap::new(),
         fresh_lineage: Lineage([1; 16]),
+        planned_after: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod operators;
 mod run;
+mod shadow;
 mod swap;
 
 use super::guard::{self, Guard};
@@ -75,7 +76,9 @@ pub(super) fn router(running: Running) -> Router {
         .routes(routes!(operators::generations))
         .routes(routes!(swap::swap))
         .routes(routes!(swap::check))
-        .routes(routes!(swap::rollback));
+        .routes(routes!(swap::rollback))
+        .routes(routes!(shadow::shadow, shadow::discard))
+        .routes(routes!(shadow::promote));
     let probes =
         OpenApiRouter::with_openapi(Document::openapi()).routes(routes!(run::livez)).routes(routes!(run::readyz));
     let (router, document) = probes.nest("/api/v1", api).split_for_parts();

@@ -29,7 +29,7 @@ const SWAP_PATIENCE: Duration = Duration::from_secs(600);
 #[into_params(parameter_in = Query)]
 pub(super) struct CheckQuery {
     /// Interfaces that it may import beyond those of the version before it, separated by commas.
-    allow: Option<String>,
+    pub(super) allow: Option<String>,
 }
 
 /// What may be demanded of a new version.
@@ -183,17 +183,17 @@ pub(super) async fn rollback(
     wait(decided).await.inspect_err(|problem| refused(&operator, problem))
 }
 
-fn refused(operator: &str, problem: &Problem) {
+pub(super) fn refused(operator: &str, problem: &Problem) {
     tracing::warn!(operator, status = problem.status, "a swap was refused: {}", problem.detail);
 }
 
-fn names(list: Option<&str>) -> Vec<String> {
+pub(super) fn names(list: Option<&str>) -> Vec<String> {
     let names = list.unwrap_or_default().split(',').map(str::trim);
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 impl SwapQuery {
-    fn rules(&self) -> Result<Rules, Problem> {
+    pub(super) fn rules(&self) -> Result<Rules, Problem> {
         let (trial, probation) = (TrialRules::default(), ProbationRules::default());
         Ok(Rules {
             trial: TrialRules {
@@ -221,7 +221,7 @@ fn range(text: &str) -> Result<(f64, f64), Problem> {
 }
 
 /// Takes the module in, makes it ready off the data path, and does with it what is to be done there.
-async fn stage<T: Send + 'static>(
+pub(super) async fn stage<T: Send + 'static>(
     running: &Running,
     operator: String,
     allow: Vec<String>,
@@ -277,7 +277,7 @@ async fn bytes(body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     }
 }
 
-async fn wait(decided: oneshot::Receiver<Result<SwapDone, SwapRefused>>) -> Result<Json<Switched>, Problem> {
+pub(super) async fn wait(decided: oneshot::Receiver<Result<SwapDone, SwapRefused>>) -> Result<Json<Switched>, Problem> {
     match tokio::time::timeout(SWAP_PATIENCE, decided).await {
         Ok(Ok(Ok(done))) => Ok(Json(Switched::from(done))),
         Ok(Ok(Err(refused))) => Err(Problem::from(refused)),

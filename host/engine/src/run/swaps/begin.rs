@@ -4,7 +4,9 @@ use crate::ports::OperatorFactory;
 use crate::run::control::Asking;
 use crate::swap::EventKind;
 use crate::swap::plan::{Refusal, plan};
-use crate::swap::{ProbationRules, Standing, Surroundings, SwapAnswer, SwapKind, SwapPlan, SwapRefused, TrialRules};
+use crate::swap::{
+    ProbationRules, Standing, Surroundings, SwapAnswer, SwapKind, SwapPlan, SwapRefused, SwapRequest, TrialRules,
+};
 use crate::worker::Lineup;
 use millstream_model::ids::{Generation, OperatorIndex};
 use std::sync::Arc;
@@ -24,23 +26,37 @@ pub(super) struct Wanted {
 impl Swaps {
     /// Begins what was asked for, or tells why not.
     pub(in crate::run) fn ask(&mut self, asking: Asking, committer: &mut Committer) {
-        match self.want(&asking) {
-            Ok(mut wanted) => {
-                let done = match asking {
-                    Asking::Swap(request) => {
-                        (wanted.rules, wanted.probation) = (request.rules, request.probation);
-                        request.done
-                    }
-                    Asking::Rollback { done, .. } => done,
-                };
-                self.begin(wanted, Some(done), committer);
+        let (wanted, done) = match asking {
+            Asking::Shadow { operator, factory, done } => {
+                self.ask_shadow((operator, factory), done, committer.catalog());
+                return;
             }
-            Err(refused) => asking.refuse(|_| refused),
+            Asking::Discard { operator, done } => {
+                self.discard_shadow(operator, done);
+                return;
+            }
+            Asking::Rollback { operator, done } => {
+                let wanted = self.find(&operator).and_then(|operator| self.want_return(operator, String::new()));
+                (wanted, done)
+            }
+            Asking::Swap(request) => {
+                let SwapRequest { operator, factory, rules, probation, kind, done } = request;
+                let wanted = self.find(&operator).and_then(|operator| {
+                    rules.check().map_err(SwapRefused::Rules)?;
+                    let because = String::new();
+                    Ok(Wanted { operator, factory, rules, probation, kind, because, is_rescue: false })
+                });
+                (wanted, done)
+            }
+        };
+        match wanted {
+            Ok(wanted) => self.begin(wanted, Some(done), committer),
+            Err(refused) => done(Err(refused)),
         }
     }
 
-    fn want(&self, asking: &Asking) -> Result<Wanted, SwapRefused> {
-        let id = asking.operator();
+    /// Position of an operator of which a version may be asked for now.
+    fn find(&self, id: &str) -> Result<usize, SwapRefused> {
         let nodes = &self.committed.plan.operators;
         let Some(operator) = nodes.iter().position(|node| node.id == id) else {
             let known = nodes.iter().map(|node| format!("`{}`", node.id)).collect();
@@ -50,21 +66,7 @@ impl Swaps {
             let busy = nodes.get(under_way.operator).map(|node| node.id.clone()).unwrap_or_default();
             return Err(SwapRefused::Busy { operator: busy, phase: under_way.phase().name() });
         }
-        match asking {
-            Asking::Swap(request) => {
-                request.rules.check().map_err(SwapRefused::Rules)?;
-                Ok(Wanted {
-                    operator,
-                    factory: Arc::clone(&request.factory),
-                    rules: TrialRules::default(),
-                    probation: ProbationRules::default(),
-                    kind: request.kind,
-                    because: String::new(),
-                    is_rescue: false,
-                })
-            }
-            Asking::Rollback { .. } => self.want_return(operator, String::new()),
-        }
+        Ok(operator)
     }
 
     /// The version before, if it is there and can read what was written since.
@@ -102,6 +104,7 @@ impl Swaps {
             }
         };
         let Wanted { operator, rules, probation, kind, because, is_rescue, .. } = wanted;
+        self.end_shadow("another version takes over");
         let mut under_way = UnderWay {
             operator,
             kind,
@@ -113,6 +116,7 @@ impl Swaps {
             done,
             excused: 0,
             trial_records: 0,
+            pauses: Arc::default(),
             step: Step::Rescuing,
         };
         if !is_rescue {

@@ -8,10 +8,10 @@ impl Swaps {
     /// The commit that names the new version is made: it stands.
     pub(super) fn settle(&mut self) {
         let Some(under_way) = self.under_way.take() else { return };
-        let UnderWay { operator, kind, probation, plan, because, done, trial_records, .. } = under_way;
+        let UnderWay { operator, kind, probation, plan, because, done, trial_records, pauses, .. } = under_way;
+        let pause = pauses.longest();
         let (now_ms, since_ms) = (self.now_ms(), self.maker.shared.clock.now_ms());
         let before = std::mem::replace(&mut self.committed, Arc::clone(&self.running));
-        let before = std::mem::replace(&mut self.committed, next);
         self.maker.shared.board.show_lineup(&self.committed);
         let (Some(node), Some(seat)) = (self.committed.plan.operators.get(operator), self.seats.get_mut(operator))
         else {
@@ -33,10 +33,11 @@ impl Swaps {
             generation,
             digest,
             trial_records,
+            pause,
             no_return: plan.no_return,
             notes: plan.notes,
         };
-        let status = GenerationStatus { generation, digest, since_ms: Some(since_ms), trial_records };
+        let status = GenerationStatus { generation, digest, since_ms: Some(since_ms), trial_records, pause };
         self.maker.shared.board.update_swap(operator, |shown| shown.switch(status));
         let reason = match (is_return, trial_records) {
             (true, _) => because,
@@ -70,6 +71,7 @@ impl Swaps {
 
     /// The run ends: whoever still waits hears that.
     pub(in crate::run) fn end(&mut self) {
+        self.end_shadow("the run ended");
         let Some(under_way) = self.under_way.take() else { return };
         let node = self.committed.plan.operators.get(under_way.operator);
         let operator = node.map(|node| node.id.clone()).unwrap_or_default();
