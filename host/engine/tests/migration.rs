@@ -21,6 +21,7 @@ use millstream_model::ids::{Lineage, OperatorIndex, PartitionIndex};
 use millstream_model::plan::{ErrorPolicy, NullKeyPolicy, OperatorNode, Plan, SourceNode, Target};
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -145,7 +146,7 @@ impl Rig {
     }
 
     /// Runs a version over the first `records` records, until `is_enough`.
-    fn run(&self, version: Version, records: i64, is_enough: impl Fn(&Control) -> bool) -> Result<RunEnd, RunError> {
+    fn run(&self, version: Version, records: i64, is_enough: impl Fn(&Control) -> bool + Sync) -> Result<RunEnd, RunError> {
         let plan = Arc::new(Self::plan(version));
         let control = Control::new(Board::new(&plan));
         let source = |worker: u32| -> Vec<Box<dyn Source>> {
@@ -178,17 +179,22 @@ impl Rig {
             sink_ids: Vec::new(),
             sink_ends: BTreeMap::new(),
             fresh_lineage: Lineage([1; 16]),
+            planned_after: None,
         };
+        let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let started = Instant::now();
                 let is_read = || self.applied().is_some_and(|applied| applied.positions[0].next == records);
-                while !(is_read() && is_enough(&control)) && started.elapsed() < PATIENCE {
+                let is_waiting = || !is_over.load(Ordering::Relaxed) && started.elapsed() < PATIENCE;
+                while is_waiting() && !(is_read() && is_enough(&control)) {
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 control.drain();
             });
-            run(Arc::clone(&plan), ports, identity, CommitterSettings::default(), &control)
+            let ended = run(Arc::clone(&plan), ports, identity, CommitterSettings::default(), &control);
+            is_over.store(true, Ordering::Relaxed);
+            ended
         })
     }
 
@@ -243,8 +249,9 @@ fn state_is_migrated_while_the_pipeline_runs_until_the_book_is_empty() {
     assert_eq!((&cells["k4"].1, &cells["k5"].1, &cells["k100"].1), (&"v2:15".into(), &"v2:14".into(), &"v2:1".into()));
     let shown = shown.into_inner().unwrap();
     assert!(shown.iter().all(|status| status.done <= status.total && status.refused == 0), "{shown:?}");
-    rig.run(THREE, records, |_| rig.older().is_empty()).unwrap();
-    assert!(rig.cells().values().all(|(version, _)| *version == 3));
+    let is_third = || rig.cells().values().all(|(version, _)| *version == 3);
+    rig.run(THREE, records, |_| is_third() && rig.older().is_empty()).unwrap();
+    assert!(is_third() && rig.older().is_empty(), "{:?}", rig.cells());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod pipeline;
 mod returns;
+mod shadow;
 mod state;
 mod switch;
 mod trial;

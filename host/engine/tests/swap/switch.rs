@@ -69,7 +69,9 @@ fn hundreds_of_swaps_lose_nothing_and_leave_nothing_behind() {
         let factory = version.factory();
         let rules = TrialRules { records: 5, time_ms: 20, ..TrialRules::default() };
         gone.push(Arc::downgrade(&factory));
-        pipeline.ask_for(factory, rules, Default::default()).wait().unwrap();
+        if let Err(refused) = pipeline.ask_for(factory, rules, Default::default()).wait() {
+            panic!("swap {swap}: {refused}; {:?}", pipeline.end());
+        }
     }
     pipeline.wait_until_committed();
     let status = pipeline.status();
