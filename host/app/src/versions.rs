@@ -2,8 +2,8 @@
 
 use millstream_engine::swap::shadow::{Difference, Shown};
 use millstream_engine::swap::{
-    EventKind, FaultPlace, GenerationStatus, Pause, Refusal, ShadowStatus, StatePlan, StateVerdict, SwapDone, SwapEvent, SwapPhase, SwapPlan,
-    SwapStatus, TrialFailure,
+    EventKind, FaultPlace, GenerationStatus, Pause, Refusal, ShadowStatus, StatePlan, StateVerdict, SwapDone,
+    SwapEvent, SwapPhase, SwapPlan, SwapStatus, TrialFailure,
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -20,8 +20,8 @@ use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor,
 use millstream_model::ids::{Lineage, OperatorIndex, PartitionIndex};
 use millstream_model::plan::{ErrorPolicy, NullKeyPolicy, OperatorNode, Plan, SourceNode, Target};
 use std::collections::BTreeMap;
-use std::sync::mpsc::channel;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -146,7 +146,12 @@ impl Rig {
     }
 
     /// Runs a version over the first `records` records, until `is_enough`.
-    fn run(&self, version: Version, records: i64, is_enough: impl Fn(&Control) -> bool + Sync) -> Result<RunEnd, RunError> {
+    fn run(
+        &self,
+        version: Version,
+        records: i64,
+        is_enough: impl Fn(&Control) -> bool + Sync,
+    ) -> Result<RunEnd, RunError> {
         let plan = Arc::new(Self::plan(version));
         let control = Control::new(Board::new(&plan));
         let source = |worker: u32| -> Vec<Box<dyn Source>> {

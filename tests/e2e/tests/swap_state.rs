@@ -71,11 +71,7 @@ fn versions_in_changelog(visits: &Visits<'_>, isolation: Isolation) -> Result<BT
 }
 
 /// Does something while records keep coming for a few of the keys, so that there is something for a trial.
-fn under_load<T>(
-    visits: &Visits<'_>,
-    sent: &mut BTreeMap<String, u64>,
-    work: impl FnOnce() -> Result<T>,
-) -> Result<T> {
+fn under_load<T>(visits: &Visits<'_>, sent: &mut BTreeMap<String, u64>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let load = Load::start(Kafka::shared()?.bootstrap(), &visits.job.input, 1, (2_000, 1_000))?;
     let done = work();
     for (key, records) in load.stop()? {

@@ -153,7 +153,12 @@ fn nothing_of_a_bad_version_is_ever_seen() -> Result<()> {
     for (swap, kind) in (1..=swaps).zip(["trap", "loop", "bomb", "thrice"].into_iter().cycle()) {
         load.send(kind, if kind == "thrice" { 1 } else { 300 });
         let answer = run.swap(&variant(&bad, u32::try_from(swap)?, 0), "?trial_records=800&output_ratio=0.5..1.5")?;
-        ensure!((answer.status, answer.problem()) == (422, "trial-failed"), "{kind}: {} {}", answer.status, answer.body);
+        ensure!(
+            (answer.status, answer.problem()) == (422, "trial-failed"),
+            "{kind}: {} {}",
+            answer.status,
+            answer.body
+        );
         let reason = answer.body.pointer("/failure/reason").or_else(|| answer.body.get("detail"));
         reasons.insert(format!("{kind}: {:.120}", reason.and_then(Value::as_str).unwrap_or_default()));
         ensure!(run.generation()? == 1, "generation {}", run.generation()?);

@@ -13,7 +13,9 @@ use crate::compose::{Deploy, Made, Workshop};
 use crate::config::OperatorSpec;
 use crate::modules::Modules;
 use millstream_engine::run::Control;
-use millstream_engine::swap::{ProbationRules, ShadowAnswer, SwapAnswer, SwapKind, SwapPlan, SwapRefused, SwapRequest, TrialRules};
+use millstream_engine::swap::{
+    ProbationRules, ShadowAnswer, SwapAnswer, SwapKind, SwapPlan, SwapRefused, SwapRequest, TrialRules,
+};
 use millstream_model::ids::Digest;
 use millstream_wasm::ModuleSource;
 use std::collections::{BTreeSet, HashMap};

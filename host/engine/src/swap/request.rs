@@ -1,6 +1,6 @@
-use super::status::ShadowStatus;
 use super::plan::Refusal;
 use super::probation::ProbationRules;
+use super::status::ShadowStatus;
 use super::trial::{TrialFailure, TrialRules};
 use crate::ports::{OpenError, OperatorFactory};
 use millstream_model::ids::{Digest, Generation};

@@ -144,9 +144,12 @@ mod tests {
 
     fn layered() -> (Arc<FakeState>, Overlay) {
         let below = Arc::new(FakeState::new(&Arc::new(FakeDisk::default()), &Life::default()));
-        below.write(&changes(&[("a1", Some("b")), ("a3", Some("b")), ("a5", Some("b")), ("c", Some("b"))]), &[], true).unwrap();
+        below
+            .write(&changes(&[("a1", Some("b")), ("a3", Some("b")), ("a5", Some("b")), ("c", Some("b"))]), &[], true)
+            .unwrap();
         let overlay = Overlay::new(Arc::clone(&below) as Arc<dyn StateBackend>);
-        let above = [("a0", Some("o")), ("a3", None), ("a4", Some("o")), ("a5", Some("o")), ("a9", Some("o")), ("b", None)];
+        let above =
+            [("a0", Some("o")), ("a3", None), ("a4", Some("o")), ("a5", Some("o")), ("a9", Some("o")), ("b", None)];
         overlay.write(&changes(&above), &[], false).unwrap();
         (below, overlay)
     }

@@ -178,8 +178,7 @@ impl Shadow {
                 if let Some((row, reason)) = blamed.first().filter(|_| self.tally.first.is_none()) {
                     let place = place(places, counted.portion, portion.delivered_row(*row));
                     let failure = Some(reason.clone());
-                    self.tally.first =
-                        Some(Difference { place, output: String::new(), old: None, new: None, failure });
+                    self.tally.first = Some(Difference { place, output: String::new(), old: None, new: None, failure });
                 }
                 if self.tally.failed > FAULTS_MAX {
                     self.end(format!("it failed on more than {FAULTS_MAX} records"));

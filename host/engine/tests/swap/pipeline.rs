@@ -7,8 +7,8 @@ use millstream_engine::fakes::{
     FakeClock, FakeCluster, FakeDisk, FakeLog, FakeOperator, FakeSource, FakeState, Life, LogFaults, Topic,
 };
 use millstream_engine::ports::{
-    CallError, CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, RecordSizes, OperatorFactory, PartitionProgress, Poll,
-    Source, SourceError, SystemClock,
+    CallError, CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, PartitionProgress, Poll,
+    RecordSizes, Source, SourceError, SystemClock,
 };
 use millstream_engine::run::{Board, Control, RunEnd, RunError, RunPorts, run};
 use millstream_engine::swap::{ProbationRules, SwapDone, SwapKind, SwapRefused, SwapRequest, SwapStatus, TrialRules};

@@ -111,9 +111,8 @@ fn what_a_shadow_fails_on_is_counted_and_too_much_of_it_ends_it() {
     let found = shadow.tally.first.unwrap();
     assert_eq!((found.place.offset, found.failure.as_deref()), (50, Some("trapped: unreachable")));
     pipeline.feed(3_000);
-    pipeline.wait("the end of the shadow", |pipeline| {
-        pipeline.status().shadow.is_some_and(|shadow| shadow.over.is_some())
-    });
+    pipeline
+        .wait("the end of the shadow", |pipeline| pipeline.status().shadow.is_some_and(|shadow| shadow.over.is_some()));
     let over = pipeline.status().shadow.unwrap().over.unwrap();
     assert!(over.contains("more than 16 records"), "{over}");
     pipeline.wait_until_committed();
@@ -141,7 +140,11 @@ fn a_shadow_goes_on_with_state_of_its_own_and_of_lost_epochs_nothing_stays() {
     assert_eq!(pipeline.status().shadow.unwrap().over.as_deref(), Some("another version takes over"));
     // Whatever the shadow wrote, the store has the first version's values and no other.
     let cells = pipeline.disk.cells();
-    let versions: Vec<u32> = cells.values().filter_map(|value| millstream_model::cell::read_value(value)).map(|(version, _)| version).collect();
+    let versions: Vec<u32> = cells
+        .values()
+        .filter_map(|value| millstream_model::cell::read_value(value))
+        .map(|(version, _)| version)
+        .collect();
     assert_eq!(versions, [1; 10]);
     let total: u64 = cells
         .values()

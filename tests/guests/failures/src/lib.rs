@@ -129,7 +129,8 @@ mod component {
     #[inline(never)]
     #[expect(unconditional_recursion, reason = "what it is for")]
     fn deep(number: u64) -> u64 {
-        let below = if number.is_multiple_of(3) { deep(number.wrapping_mul(5) + 1) } else { deep(number.wrapping_mul(7) + 2) };
+        let below =
+            if number.is_multiple_of(3) { deep(number.wrapping_mul(5) + 1) } else { deep(number.wrapping_mul(7) + 2) };
         number.wrapping_sub(below).rotate_left((below % 63) as u32)
     }
 

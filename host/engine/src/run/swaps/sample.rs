@@ -1,8 +1,8 @@
 use super::Swaps;
 use crate::ports::OpenError;
+use crate::ports::OperatorFactory;
 use crate::run::control::Trying;
 use crate::swap::plan::plan;
-use crate::ports::OperatorFactory;
 use crate::swap::{Surroundings, SwapPlan, SwapRefused};
 use crate::task::{TaskParts, Tried, try_migrations};
 use millstream_model::commit::Catalog;
