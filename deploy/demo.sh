@@ -66,6 +66,10 @@ second_at=7 third_at=14
 if [ -n "$seconds" ] && [ "$seconds" -lt 21 ]; then
   second_at=$((seconds / 3)) third_at=$((2 * seconds / 3))
 fi
+# A busy machine takes a while until the pipeline can be asked for anything.
+while [ -z "$over" ] && kill -0 "$engine" 2>/dev/null && [ ! -S "$directory/state/control.sock" ]; do
+  sleep 0.1 || true
+done
 begun=$SECONDS step=1
 while [ -z "$over" ] && kill -0 "$engine" 2>/dev/null; do
   ran=$((SECONDS - begun))

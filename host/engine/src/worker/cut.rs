@@ -63,6 +63,8 @@ impl Worker {
             && let Some(switch) = self.cut.switch.take_if(|switch| switch.keeps_cache)
         {
             drop(self.switch(&switch));
+            // Else the worker would wait for the verdict on an epoch that nobody takes for a trial.
+            self.trial = None;
         }
         self.cut.was_last = last;
         self.cut.stage = 1;
