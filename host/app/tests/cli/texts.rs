@@ -15,7 +15,7 @@ fn wrong_use_of_the_command_line_is_exit_code_2_and_shows_how() {
     let place = Place::new();
     for (arguments, expected) in [
         ("", "Usage: millstream"),
-        ("stauts", "a similar subcommand exists: 'status'"),
+        ("statuss", "a similar subcommand exists: 'status'"),
         ("run --from stdin:", "--to <TO>"),
         ("run pipeline.yaml --from stdin: --to stdout:", "cannot be used with"),
         ("run --from stdin: --to stdout: --key-by value", "possible values: key"),
