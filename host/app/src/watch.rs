@@ -6,11 +6,11 @@ use crate::staging::{Offered, Proposal, Refused, Rules, Staging};
 use crate::verbs::build;
 use millstream_engine::swap::{SwapDone, SwapRefused};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long nothing must change before something is done about it: an editor writes a file in several steps.
 const QUIET: Duration = Duration::from_millis(300);
@@ -103,25 +103,20 @@ impl Watched {
     }
 }
 
+/// Waits until a change has come to rest. Other files in the same folder may change all the time, the output of a sink among them: they do not count.
 fn listen(told: &Receiver<notify::Result<Event>>, all: &[Watched], staging: &Arc<Staging>) {
-    let mut changes: BTreeMap<(usize, Change), ()> = BTreeMap::new();
+    let mut pending = Pending::default();
     loop {
-        let event = if changes.is_empty() {
-            told.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            told.recv_timeout(QUIET)
+        let event = match pending.rest(Instant::now()) {
+            None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+            Some(rest) => told.recv_timeout(rest),
         };
         match event {
-            Ok(Ok(event)) if !matches!(event.kind, EventKind::Access(_)) => {
-                for path in &event.paths {
-                    let changed = all.iter().enumerate().filter_map(|(at, one)| Some((at, one.change(path)?)));
-                    changes.extend(changed.map(|change| (change, ())));
-                }
-            }
-            Ok(Ok(_)) => {}
+            Ok(Ok(event)) => pending.note(&event, all, Instant::now()),
             Ok(Err(error)) => tracing::warn!(%error, "a change may have been missed"),
             Err(RecvTimeoutError::Timeout) => {
-                for (at, change) in std::mem::take(&mut changes).into_keys() {
+                for (at, change) in std::mem::take(&mut pending).changes {
                     if let Some(one) = all.get(at) {
                         act(one, change, staging);
                     }
@@ -129,6 +124,33 @@ fn listen(told: &Receiver<notify::Result<Event>>, all: &[Watched], staging: &Arc
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// Changes that nothing was done about yet, by the index of what is watched.
+#[derive(Default)]
+struct Pending {
+    changes: BTreeSet<(usize, Change)>,
+    /// When the last of them came.
+    newest: Option<Instant>,
+}
+
+impl Pending {
+    fn note(&mut self, event: &Event, all: &[Watched], now: Instant) {
+        if matches!(event.kind, EventKind::Access(_)) {
+            return;
+        }
+        for path in &event.paths {
+            for (at, change) in all.iter().enumerate().filter_map(|(at, one)| Some((at, one.change(path)?))) {
+                self.changes.insert((at, change));
+                self.newest = Some(now);
+            }
+        }
+    }
+
+    /// How long to wait until something is done about them; `None` if there is none.
+    fn rest(&self, now: Instant) -> Option<Duration> {
+        self.newest.map(|newest| QUIET.saturating_sub(now.saturating_duration_since(newest)))
     }
 }
 
@@ -209,5 +231,22 @@ mod tests {
         let alone = Watched { package: None, ..one() };
         assert_eq!(alone.change(Path::new("/w/count/src/lib.rs")), None);
         assert_eq!(alone.change(Path::new("/w/count/count.wasm")), Some(Change::Module));
+    }
+
+    #[test]
+    fn only_what_is_watched_puts_off_what_is_done_about_it() {
+        let (all, start) = ([one()], Instant::now());
+        let event = |path: &str| Event::new(EventKind::Any).add_path(path.into());
+        let mut pending = Pending::default();
+        pending.note(&event("/w/count/out.jsonl"), &all, start);
+        assert_eq!(pending.rest(start), None);
+        pending.note(&event("/w/count/count.wasm"), &all, start);
+        assert_eq!(pending.rest(start), Some(QUIET));
+        pending.note(&event("/w/count/out.jsonl"), &all, start + QUIET / 2);
+        assert_eq!(pending.rest(start + QUIET / 2), Some(QUIET / 2));
+        assert_eq!(pending.rest(start + QUIET * 2), Some(Duration::ZERO));
+        pending.note(&event("/w/count/src/lib.rs"), &all, start + QUIET / 2);
+        assert_eq!(pending.rest(start + QUIET), Some(QUIET / 2));
+        assert_eq!(pending.changes.len(), 2);
     }
 }

@@ -109,7 +109,7 @@ impl<O: Operator> Harness<O> {
         let found = self.descriptor.states.iter().enumerate().find(|(_, state)| state.name == name);
         let Some((at, state)) = found else { panic!("the operator has no state {name:?}") };
         let is_read = version == state.version || state.reads.contains(&version);
-        if !is_read && !(state.migrates.contains(&version) && self.rewrite.is_some()) {
+        if !(is_read || state.migrates.contains(&version) && self.rewrite.is_some()) {
             panic!(
                 "the state {name:?} holds version {version}, which the operator neither reads nor migrates (it writes {}, reads {:?} and migrates {:?}; \
                  `Harness::migrating` opens an operator `with Migrate`)",

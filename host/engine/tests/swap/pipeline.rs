@@ -7,8 +7,8 @@ use millstream_engine::fakes::{
     FakeClock, FakeCluster, FakeDisk, FakeLog, FakeOperator, FakeSource, FakeState, Life, LogFaults, Topic,
 };
 use millstream_engine::ports::{
-    CallError, CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, OperatorFactory, PartitionProgress, Poll,
-    RecordSizes, Source, SourceError, SystemClock,
+    CallError, CheckpointDone, CheckpointKind, CheckpointTaken, Checkpoints, Meta, OperatorFactory, PartitionProgress,
+    Poll, RecordSizes, Source, SourceError, SystemClock,
 };
 use millstream_engine::run::{Board, Control, RunEnd, RunError, RunPorts, run};
 use millstream_engine::swap::{ProbationRules, SwapDone, SwapKind, SwapRefused, SwapRequest, SwapStatus, TrialRules};
@@ -249,12 +249,15 @@ impl Pipeline {
         self.wait(name, |pipeline| pipeline.status().phase.name() == name);
     }
 
-    /// Waits until everything that was fed is committed.
+    /// Waits until everything that was fed is committed, and applied to the store: that comes after the commit.
     pub(crate) fn wait_until_committed(&self) {
         let all = self.ends.load(Ordering::Relaxed) * i64::from(self.workers);
-        self.wait("everything is committed", |pipeline| {
-            let newest = pipeline.commits().into_iter().next_back();
-            newest.is_some_and(|newest| newest.positions.iter().map(|position| position.next).sum::<i64>() == all)
+        let holds_all =
+            |commit: CommitRecord| commit.positions.iter().map(|position| position.next).sum::<i64>() == all;
+        self.wait("everything is committed", |pipeline| pipeline.commits().pop().is_some_and(holds_all));
+        self.wait("everything is applied", |pipeline| {
+            let applied = pipeline.disk.fact(Meta::Applied);
+            applied.is_some_and(|bytes| holds_all(decode_commit(&bytes).unwrap()))
         });
     }
 
