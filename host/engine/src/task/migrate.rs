@@ -113,6 +113,7 @@ impl Task {
 }
 
 /// Has an operator rewrite values, and settles each one. What it fails on is halved until the value at fault is alone. Tells how many calls failed.
+#[expect(clippy::disallowed_methods, reason = "a task has no clock; the pause is bounded by `RETRY_PAUSE_MS_MAX`")]
 fn rewrite(
     operator: &mut dyn Operator,
     node: &OperatorNode,

@@ -41,6 +41,7 @@ pub enum Command {
 
 /// From a worker.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "what is large is frequent, and a box would be an allocation for each")]
 pub enum Report {
     /// Records for a sink, of the worker's open epoch.
     Output {

@@ -237,8 +237,10 @@ pub(super) async fn stage<T: Send + 'static>(
     let (done, result) = oneshot::channel();
     running.staging.background().spawn(move || {
         let proposal = Proposal { operator, module, allow };
-        let _ = done.send(staging.stage(proposal).and_then(then));
+        let made = staging.stage(proposal).and_then(then);
+        // Before the answer: whoever has it may ask again at once.
         drop(turn);
+        let _ = done.send(made);
     });
     let result = result.await.map_err(|_| Problem::new(Kind::Failed, "the module could not be made ready"))?;
     result.map_err(Problem::from)

@@ -25,7 +25,7 @@ pub(super) struct Shadowing {
 /// How far a shadow is.
 enum Step {
     /// Instances are made.
-    Preparing(Preparation, Proposed),
+    Preparing(Preparation, Box<Proposed>),
     /// It waits for the next cut.
     Armed(Arc<ShadowStart>),
     /// Workers begin it once the epoch before is in the store.
@@ -60,7 +60,7 @@ impl Swaps {
             ShadowStatus { digest: factory.digest(), since_ms: None, over: None, tally: ShadowTally::default() };
         self.shadowing = Some(Shadowing {
             operator: proposed.at,
-            step: Step::Preparing(Preparation::begin(&operator, &factory, self.workers), proposed),
+            step: Step::Preparing(Preparation::begin(&operator, &factory, self.workers), Box::new(proposed)),
             pending: ShadowTally::default(),
             status,
             done: Some(done),
