@@ -60,7 +60,7 @@ fn wait_for_sweep(visits: &Visits<'_>, run: &OpenRun) -> Result<()> {
 
 /// How many values of each version the changelog holds; with [`Isolation::Uncommitted`] those of epochs that were lost are among them.
 fn versions_in_changelog(visits: &Visits<'_>, isolation: Isolation) -> Result<BTreeMap<u32, u64>> {
-    let changelog = format!("{}.changelog", visits.job.id);
+    let changelog = format!("{}.changelog.0", visits.job.id);
     let mut versions = BTreeMap::new();
     for record in visits.job.client()?.consume_all(&changelog, isolation)? {
         if let Some((version, _)) = record.value.as_deref().and_then(cell::read_value) {
