@@ -8,6 +8,7 @@ mod split;
 
 pub use split::split_rows;
 
+use crate::call::Mark;
 use millstream_model::record::RecordBatch;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Parcel {
     pub operator: u16,
     /// Position of the input in its descriptor.
     pub input: u32,
+    /// The mark that the records are behind.
+    pub mark: Mark,
     /// The records.
     pub batch: RecordBatch,
 }
@@ -189,7 +192,7 @@ mod tests {
     fn parcel(name: &str) -> Parcel {
         let mut batch = RecordBatch::default();
         batch.push(Some(name.as_bytes()), None, 0, Origin::default());
-        Parcel { operator: 0, input: 0, batch }
+        Parcel { operator: 0, input: 0, mark: Mark::default(), batch }
     }
 
     fn name(parcel: Option<Parcel>) -> Option<String> {
@@ -224,7 +227,7 @@ mod tests {
         while a.has_room() {
             let mut batch = RecordBatch::default();
             batch.push(None, Some(&vec![0; 1 << 20]), 0, Origin::default());
-            a.push(1, 1, Parcel { operator: 0, input: 0, batch });
+            a.push(1, 1, Parcel { operator: 0, input: 0, mark: Mark::default(), batch });
         }
         a.push(1, 1, parcel("one more"));
         assert!(!b.has_room());

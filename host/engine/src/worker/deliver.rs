@@ -51,7 +51,8 @@ impl Worker {
             if owner != own && !rows.is_empty() {
                 let mut part = RecordBatch::default();
                 part.gather(batch, rows);
-                self.exchange.push(owner, node.stage, Parcel { operator: operator.0, input, batch: part });
+                let parcel = Parcel { operator: operator.0, input, mark: self.mark, batch: part };
+                self.exchange.push(owner, node.stage, parcel);
             }
         }
         let rows = owners.get_mut(own).map(std::mem::take).unwrap_or_default();

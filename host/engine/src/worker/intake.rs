@@ -1,6 +1,6 @@
 use super::{Worker, WorkerError};
 use crate::call::Mark;
-use crate::ports::{PartitionProgress, Poll, Source, SourceError};
+use crate::ports::{Clock, PartitionProgress, Poll, Source, SourceError};
 use millstream_model::commit::{Gap, PartitionPosition};
 use millstream_model::limits::BatchLimits;
 use millstream_model::plan::Plan;
@@ -42,6 +42,15 @@ struct Rest {
     source: usize,
     batch: RecordBatch,
     from: u32,
+    now_ms: i64,
+}
+
+/// Records on their way to the operators.
+struct Taken {
+    source: usize,
+    batch: RecordBatch,
+    /// The clock of the poll that brought them, in milliseconds since 1970: all its pieces have it, and those that come again.
+    now_ms: i64,
 }
 
 impl Intake {
@@ -56,8 +65,8 @@ impl Intake {
         self.rest.is_none() && self.turns.iter().all(|turn| turn.ended)
     }
 
-    /// The next records and the source they are from, at most that many.
-    fn take(&mut self, rows_max: usize) -> Result<Option<(usize, RecordBatch)>, SourceError> {
+    /// The next records, at most that many.
+    fn take(&mut self, rows_max: usize, clock: &dyn Clock) -> Result<Option<Taken>, SourceError> {
         let piece_rows = self.piece_rows.min(rows_max).max(1);
         if self.rest.is_some() {
             return Ok(self.take_piece(piece_rows));
@@ -67,6 +76,7 @@ impl Intake {
         let (Some(source), Some(turn)) = (self.sources.get_mut(at), self.turns.get_mut(at)) else { return Ok(None) };
         let limits = BatchLimits { rows_max: self.limits.rows_max.min(rows_max).max(1), ..self.limits };
         let poll = source.poll(&mut batch, &limits)?;
+        let now_ms = clock.now_ms();
         turn.ended = poll == Poll::End;
         turn.quiet = if batch.is_empty() { QUIET_TURNS } else { 0 };
         if batch.is_empty() {
@@ -74,10 +84,10 @@ impl Intake {
             return Ok(None);
         }
         if batch.len() > piece_rows {
-            self.rest = Some(Rest { source: at, batch, from: 0 });
+            self.rest = Some(Rest { source: at, batch, from: 0, now_ms });
             return Ok(self.take_piece(piece_rows));
         }
-        Ok(Some((at, batch)))
+        Ok(Some(Taken { source: at, batch, now_ms }))
     }
 
     fn next_turn(&mut self) -> Option<usize> {
@@ -98,29 +108,29 @@ impl Intake {
         None
     }
 
-    fn take_piece(&mut self, piece_rows: usize) -> Option<(usize, RecordBatch)> {
+    fn take_piece(&mut self, piece_rows: usize) -> Option<Taken> {
         let rest = self.rest.as_mut()?;
         let to = rest.batch.len().min(rest.from as usize + piece_rows) as u32;
         let rows: Vec<u32> = (rest.from..to).collect();
         let mut piece = std::mem::take(&mut self.spare);
         piece.gather(&rest.batch, &rows);
         rest.from = to;
-        let source = rest.source;
+        let (source, now_ms) = (rest.source, rest.now_ms);
         if to as usize == rest.batch.len() {
             self.rest = None;
         }
-        Some((source, piece))
+        Some(Taken { source, batch: piece, now_ms })
     }
 
     /// Puts records that had no effect back, to come again in small pieces.
-    fn put_back(&mut self, source: usize, batch: RecordBatch) {
+    fn put_back(&mut self, Taken { source, batch, now_ms }: Taken) {
         match &mut self.rest {
             // A piece of what is left: step back over it.
             Some(rest) => {
                 rest.from -= batch.len() as u32;
                 self.reuse(batch);
             }
-            None => self.rest = Some(Rest { source, batch, from: 0 }),
+            None => self.rest = Some(Rest { source, batch, from: 0, now_ms }),
         }
     }
 
@@ -212,7 +222,8 @@ impl Worker {
     /// Takes records from a source all the way to the sinks.
     pub(super) fn read(&mut self) -> Result<(), WorkerError> {
         let had_ended = self.intake.has_ended();
-        let Some((source, batch)) = self.intake.take(self.rows_left())? else {
+        let shared = Arc::clone(&self.shared);
+        let Some(Taken { source, batch, now_ms }) = self.intake.take(self.rows_left(), &*shared.clock)? else {
             if !had_ended && self.intake.has_ended() {
                 self.report(super::Report::Ended);
             }
@@ -221,7 +232,6 @@ impl Worker {
         fail::fail_point!("after_poll");
         self.make_known(source);
         let plan = Arc::clone(&self.plan);
-        let now_ms = self.shared.clock.now_ms();
         self.mark = Mark { watermark_ms: None, now_ms };
         let batch = Arc::new(batch);
         self.touched = false;
@@ -231,16 +241,17 @@ impl Worker {
                 break;
             }
         }
-        self.after_delivery(source, batch);
+        let batch = Arc::try_unwrap(batch).unwrap_or_else(|shared| (*shared).clone());
+        self.after_delivery(Taken { source, batch, now_ms });
         Ok(())
     }
 
-    fn after_delivery(&mut self, source: usize, batch: Arc<RecordBatch>) {
-        let batch = Arc::try_unwrap(batch).unwrap_or_else(|shared| (*shared).clone());
+    fn after_delivery(&mut self, taken: Taken) {
         if std::mem::take(&mut self.retreat) {
-            self.intake.put_back(source, batch);
+            self.intake.put_back(taken);
             return;
         }
+        let Taken { source, batch, .. } = taken;
         if let Some(counters) = self.shared.board.sources.get(source) {
             counters.records.add(batch.len() as u64);
             counters.bytes.add(batch.bytes_len() as u64);

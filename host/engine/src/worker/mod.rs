@@ -81,7 +81,10 @@ pub struct Worker {
     cut: Cut,
     commands: Receiver<Command>,
     reports: Sender<Report>,
+    /// The mark that what is in hand is behind.
     mark: Mark,
+    /// By operator: the latest clock that its calls were shown, in milliseconds since 1970.
+    shown_ms: Vec<i64>,
     /// A command received while waiting.
     ahead: Option<Command>,
     is_held: bool,
@@ -139,6 +142,7 @@ impl Worker {
             commands: parts.commands,
             reports: parts.reports,
             mark: Mark::default(),
+            shown_ms: vec![i64::MIN; parts.plan.operators.len()],
             ahead: None,
             is_held: false,
             touched: false,
@@ -221,6 +225,7 @@ impl Worker {
         while let Some(parcel) = self.exchange.next(patience) {
             // There is no batch of a source that could come again instead.
             self.touched = true;
+            self.mark = parcel.mark;
             self.run_operator(parcel.operator as usize, parcel.input, &Arc::new(parcel.batch))?;
             patience = Duration::ZERO;
         }

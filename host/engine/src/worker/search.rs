@@ -1,5 +1,5 @@
 use super::{Worker, WorkerError};
-use crate::call::{Call, Rejection};
+use crate::call::{Call, Mark, Rejection};
 use crate::planted::Bug;
 use crate::ports::CallError;
 use crate::swap::Tally;
@@ -63,7 +63,7 @@ impl Worker {
 
     /// Makes one call, and routes what it emitted if it succeeded; else tells why not.
     fn attempt(&mut self, at: usize, input: u32, portion: &Portion) -> Result<Option<CallError>, WorkerError> {
-        let mark = self.mark;
+        let mark = self.mark_of(at);
         let memory_bytes_max = self.task_memory_bytes();
         let Some(task) = self.tasks.get_mut(at) else { return Ok(None) };
         let started_ns = self.shared.clock.monotonic_ns();
@@ -94,6 +94,17 @@ impl Worker {
             task.give_back(call);
         }
         routed.map(|()| None)
+    }
+
+    /// Watermark and clock of a call with what is in hand. Records of several pollers meet behind an exchange: of them the latest clock counts, so that none goes back
+    /// for a key.
+    fn mark_of(&mut self, at: usize) -> Mark {
+        let mut mark = self.mark;
+        if let Some(shown_ms) = self.shown_ms.get_mut(at) {
+            mark.now_ms = mark.now_ms.max(*shown_ms);
+            *shown_ms = mark.now_ms;
+        }
+        mark
     }
 
     fn route_all(

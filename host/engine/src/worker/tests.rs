@@ -4,7 +4,8 @@ use crate::call::{Call, CallRules, OutputColumns};
 use crate::exchange::INBOX_BYTES_MAX;
 use crate::fakes::{FakeState, Life};
 use crate::ports::{
-    CallError, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, RecordSizes, SourceError, SystemClock,
+    CallError, Clock, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, RecordSizes, SourceError,
+    SystemClock,
 };
 use crate::task::TaskParts;
 use millstream_model::commit::PartitionPosition;
@@ -17,6 +18,7 @@ use millstream_model::record::Origin;
 use std::sync::mpsc::channel;
 
 mod back_pressure;
+mod clock;
 mod policies;
 mod switch;
 
@@ -159,10 +161,21 @@ fn start_with(
     inbox_bytes_max: usize,
     factory: &Arc<dyn OperatorFactory>,
 ) -> Crew {
+    let numbers = |worker| Numbers::new(worker, records, batch_rows);
+    start_by(plan, Arc::new(SystemClock::default()), numbers, inbox_bytes_max, factory)
+}
+
+fn start_by(
+    plan: &Arc<Plan>,
+    clock: Arc<dyn Clock>,
+    numbers: impl Fn(u32) -> Numbers,
+    inbox_bytes_max: usize,
+    factory: &Arc<dyn OperatorFactory>,
+) -> Crew {
     let shared = Arc::new(Shared {
         board: Arc::new(Board::new(plan)),
         paused: Arc::default(),
-        clock: Arc::new(SystemClock::default()),
+        clock,
         sizes: Arc::new(SizeLimits::new(&RecordSizes { sinks: vec![1 << 20; 2], changelog: usize::MAX })),
         topics: [("numbers".to_owned(), "numbers-topic".to_owned())].into(),
         output_bytes: AtomicU64::default(),
@@ -191,7 +204,7 @@ fn start_with(
         let worker = Worker::new(WorkerParts {
             shared: Arc::clone(&shared),
             plan: Arc::clone(plan),
-            sources: vec![Box::new(Numbers::new(at as u32, records, batch_rows))],
+            sources: vec![Box::new(numbers(at as u32))],
             tasks: lineup.operators.iter().map(|parts| Task::new(parts).unwrap()).collect(),
             exchange,
             commands,
@@ -209,6 +222,7 @@ fn parts(shared: &Shared, node: &OperatorNode, factory: &Arc<dyn OperatorFactory
         factory: Arc::clone(factory),
         rules: Arc::new(CallRules {
             ports: vec!["out".to_owned()],
+            inputs: vec![node.id.clone()],
             metrics: Arc::clone(&shared.board.operators[0].own),
             ..CallRules::default()
         }),
