@@ -8,6 +8,9 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Bytes outlive the program that wrote them: an encoding that changes needs another state version, see
 /// [`State::version`](crate::State::version).
 pub trait Codec: Sized {
+    /// How the bytes are to be shown: `codec` of the contract's properties.
+    const NAME: &'static str = "bytes";
+
     /// Appends the bytes of the value.
     ///
     /// # Errors
@@ -36,6 +39,8 @@ pub struct Postcard<T>(
 );
 
 impl<T: Serialize + DeserializeOwned> Codec for Json<T> {
+    const NAME: &'static str = "json";
+
     fn encode(&self, to: &mut Vec<u8>) -> Result<()> {
         Ok(serde_json::to_writer(to, &self.0)?)
     }
@@ -67,6 +72,8 @@ impl Codec for Vec<u8> {
 
 /// UTF-8.
 impl Codec for String {
+    const NAME: &'static str = "text";
+
     fn encode(&self, to: &mut Vec<u8>) -> Result<()> {
         to.extend_from_slice(self.as_bytes());
         Ok(())
@@ -78,6 +85,8 @@ impl Codec for String {
 
 /// No bytes: a state that only says that something was seen.
 impl Codec for () {
+    const NAME: &'static str = "unit";
+
     fn encode(&self, _: &mut Vec<u8>) -> Result<()> {
         Ok(())
     }
@@ -88,6 +97,8 @@ impl Codec for () {
 
 /// One byte, 0 or 1.
 impl Codec for bool {
+    const NAME: &'static str = "bool";
+
     fn encode(&self, to: &mut Vec<u8>) -> Result<()> {
         to.push(u8::from(*self));
         Ok(())
@@ -105,6 +116,8 @@ macro_rules! big_endian {
     ($($number:ty),*) => {$(
         /// Big endian, of fixed size, as Kafka's own serializers write it.
         impl Codec for $number {
+            const NAME: &'static str = stringify!($number);
+
             fn encode(&self, to: &mut Vec<u8>) -> Result<()> {
                 to.extend_from_slice(&self.to_be_bytes());
                 Ok(())

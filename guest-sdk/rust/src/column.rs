@@ -70,6 +70,21 @@ impl Column {
     }
 }
 
+/// Part of a range of a map: `entry-page` of the contract.
+#[derive(Debug, Default)]
+pub(crate) struct EntryPage {
+    pub(crate) map_keys: Column,
+    pub(crate) values: Column,
+    pub(crate) more: bool,
+}
+
+/// Part of a list: `element-page` of the contract.
+#[derive(Debug, Default)]
+pub(crate) struct ElementPage {
+    pub(crate) elements: Column,
+    pub(crate) more: bool,
+}
+
 /// Headers of some rows: `headers-column` of the contract.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct HeaderColumn {

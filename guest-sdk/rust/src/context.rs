@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Field, Outgoing, Output,
+    buffer::Buffers,
     host::{Host, Platform},
     log::LevelCache,
     metrics::{Counter, Gauge, Histogram, MetricBuffers},
@@ -23,13 +24,19 @@ pub struct Context<'b> {
 
 /// Effects that are collected and not yet staged. All buffers are kept from call to call: a record allocates nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Work {
+pub struct Work {
+    /// Values, by position among all states; of other kinds unused.
     pub(crate) states: Vec<ValueCache>,
+    /// All other states.
+    pub(crate) buffers: Buffers,
     pub(crate) outputs: Vec<OutputBuffer>,
     pub(crate) metrics: MetricBuffers,
     pub(crate) levels: LevelCache,
     /// Writes of the record in hand.
     pub(crate) undo: Vec<SlotBefore>,
+    /// State and key row of values that were read and live on for it; up to `reads_kept` by records that are done.
+    pub(crate) reads: Vec<(u32, u32)>,
+    reads_kept: usize,
     pub(crate) rejected: Vec<(u32, String)>,
     /// Why the record in hand is to be rejected although `process` may return ok.
     pub(crate) fault: Option<Error>,
@@ -81,6 +88,10 @@ impl Context<'_> {
         }
     }
 
+    pub(crate) fn key_row(&self) -> u32 {
+        self.record.call.key_row(self.record.row)
+    }
+
     /// The watermark: no record with an earlier timestamp is expected. None before the first one.
     pub fn watermark_ms(&self) -> Option<i64> {
         Platform::watermark_ms()
@@ -110,7 +121,8 @@ impl Context<'_> {
 impl Work {
     pub(crate) fn new(setup: Setup) -> Self {
         Self {
-            states: setup.descriptor.states.iter().map(|_| ValueCache::default()).collect(),
+            states: setup.descriptor.states.iter().map(ValueCache::new).collect(),
+            buffers: setup.buffers,
             outputs: setup.descriptor.outputs.iter().map(|_| OutputBuffer::default()).collect(),
             metrics: MetricBuffers::new(setup.metrics),
             ..Self::default()
@@ -122,11 +134,14 @@ impl Work {
         if !self.states.is_empty() {
             let count = key_rows.iter().max().map_or(0, |&last| last as usize + 1);
             self.states.iter_mut().for_each(|state| state.begin(count));
+            self.buffers.begin(count);
         }
         self.outputs.iter_mut().for_each(OutputBuffer::clear);
         self.metrics.clear();
         self.levels = LevelCache::default();
         self.undo.clear();
+        self.reads.clear();
+        self.reads_kept = 0;
         self.rejected.clear();
         self.fault = None;
         self.full = false;
@@ -135,6 +150,8 @@ impl Work {
     /// The record in hand is done: what it did stays.
     pub(crate) fn keep_record(&mut self) {
         self.undo.clear();
+        self.reads_kept = self.reads.len();
+        self.buffers.keep_record();
         self.metrics.keep_record();
         if self.full {
             self.make_room();
@@ -148,6 +165,8 @@ impl Work {
                 state.undo(&before);
             }
         }
+        self.reads.truncate(self.reads_kept);
+        self.buffers.undo_record();
         self.outputs.iter_mut().for_each(|output| output.truncate_from(row));
         self.metrics.undo_record();
         self.fault = None;
@@ -163,13 +182,15 @@ impl Work {
             output.stage(port as u32);
         }
         self.states.iter_mut().filter(|state| state.is_full()).for_each(ValueCache::compact);
+        self.buffers.make_room();
     }
 
     /// Hands all that is left to the host: a few calls, whatever the number of rows.
     pub(crate) fn stage(&mut self) {
         for (state, cache) in self.states.iter_mut().enumerate() {
-            cache.stage(state as u32);
+            cache.stage(state as u32, &mut self.reads);
         }
+        self.buffers.stage();
         for (port, output) in self.outputs.iter_mut().enumerate() {
             output.stage(port as u32);
         }

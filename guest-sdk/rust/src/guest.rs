@@ -1,16 +1,18 @@
 //! The operator as a component: the generated bindings, and what the export macro calls.
 
 use crate::{
-    Level, Operator,
-    column::{Column, HeaderColumn},
-    descriptor::{Descriptor, Port, State},
-    host::{Emission, Host},
+    Level, Migrate, OnBroadcast, Operator,
+    broadcast::Fold,
+    column::{Column, ElementPage, EntryPage, HeaderColumn},
+    descriptor::{Descriptor, Kind, Port, State, Ttl},
+    host::{Emission, Host, Within},
+    migrate::{self, Rewrite},
     record::Call,
     run::Instance,
 };
 use bindings::{
     exports::millstream::operator::operator::CatalogEntry,
-    millstream::operator::{context, descriptors, effects, log, metrics, state, types},
+    millstream::operator::{broadcast_state, context, descriptors, effects, log, metrics, state, types},
 };
 use std::{
     cell::RefCell,
@@ -30,6 +32,32 @@ pub mod bindings {
     });
 }
 
+/// The optional export `migration`: bindings of their own, so that a component has it only if an operator in it does.
+#[expect(missing_docs, reason = "generated")]
+pub mod migration_bindings {
+    wit_bindgen::generate!({
+        path: "../../wit/operator",
+        inline: "package millstream:sdk; world migrating { export millstream:operator/migration@0.1.0; }",
+        world: "millstream:sdk/migrating",
+        pub_export_macro: true,
+        export_macro_name: "export_migration",
+        default_bindings_module: "::millstream_sdk::__guest::migration_bindings",
+    });
+}
+
+/// The optional export `broadcast-input`, likewise.
+#[expect(missing_docs, reason = "generated")]
+pub mod broadcast_bindings {
+    wit_bindgen::generate!({
+        path: "../../wit/operator",
+        inline: "package millstream:sdk; world listening { export millstream:operator/broadcast-input@0.1.0; }",
+        world: "millstream:sdk/listening",
+        pub_export_macro: true,
+        export_macro_name: "export_broadcast_input",
+        default_bindings_module: "::millstream_sdk::__guest::broadcast_bindings",
+    });
+}
+
 pub use bindings::{
     export_component,
     exports::millstream::operator::operator::{CatalogEntry as Entry, Guest},
@@ -37,6 +65,18 @@ pub use bindings::{
         descriptors::Descriptor as WireDescriptor,
         types::{Batch, Failure},
     },
+};
+
+pub use migration_bindings::{
+    export_migration,
+    exports::millstream::operator::migration::Guest as MigrationGuest,
+    millstream::operator::types::{BytesColumn as OldColumn, Failure as MigrationFailure},
+};
+
+pub use broadcast_bindings::{
+    export_broadcast_input,
+    exports::millstream::operator::broadcast_input::Guest as BroadcastGuest,
+    millstream::operator::types::{Batch as BroadcastBatch, Failure as BroadcastFailure},
 };
 
 /// The imports of the component.
@@ -63,6 +103,25 @@ impl Host for Bindings {
     fn values(state: u32) -> Column {
         state::values(state).into()
     }
+    fn entries(state: u32, key_rows: &[u32], map_keys: &Column) -> Column {
+        state::entries(state, key_rows, borrowed(map_keys)).into()
+    }
+    fn scan(state: u32, key_row: u32, within: Within<'_>, bytes_max: u32) -> EntryPage {
+        state::scan(state, key_row, range(within), bytes_max).into()
+    }
+    fn elements(state: u32, key_row: u32, first: u64, bytes_max: u32) -> ElementPage {
+        let page = state::elements(state, key_row, first, bytes_max);
+        ElementPage { elements: page.elements.into(), more: page.more }
+    }
+    fn revision(state: u32) -> u64 {
+        broadcast_state::revision(state)
+    }
+    fn broadcast_entries(state: u32, map_keys: &Column) -> Column {
+        broadcast_state::entries(state, borrowed(map_keys)).into()
+    }
+    fn broadcast_scan(state: u32, within: Within<'_>, bytes_max: u32) -> EntryPage {
+        broadcast_state::scan(state, range(within), bytes_max).into()
+    }
     fn emit(records: Emission<'_>) {
         effects::emit(effects::OutputBatch {
             port: records.port,
@@ -79,6 +138,30 @@ impl Host for Bindings {
     }
     fn put_values(state: u32, key_rows: &[u32], values: &Column) {
         effects::put_values(state, key_rows, borrowed(values));
+    }
+    fn put_entries(state: u32, key_rows: &[u32], map_keys: &Column, values: &Column) {
+        effects::put_entries(state, key_rows, borrowed(map_keys), borrowed(values));
+    }
+    fn append_elements(state: u32, key_rows: &[u32], elements: &Column) {
+        effects::append_elements(state, key_rows, borrowed(elements));
+    }
+    fn clear(state: u32, key_rows: &[u32]) {
+        effects::clear(state, key_rows);
+    }
+    fn touch(state: u32, key_rows: &[u32], map_keys: Option<&Column>) {
+        effects::touch(state, key_rows, map_keys.map(borrowed));
+    }
+    fn put_broadcast(state: u32, map_keys: &Column, values: &Column) {
+        broadcast_state::put_entries(state, borrowed(map_keys), borrowed(values));
+    }
+    fn clear_broadcast(state: u32) {
+        broadcast_state::clear(state);
+    }
+    fn mark() -> u32 {
+        effects::mark()
+    }
+    fn undo_to(mark: u32) {
+        effects::undo_to(mark);
     }
     fn reject(rows: Vec<(u32, String)>) {
         let rejections: Vec<_> = rows.iter().map(|(row, reason)| types::RejectionParam { row: *row, reason }).collect();
@@ -105,6 +188,16 @@ fn borrowed(column: &Column) -> types::BytesColumnParam<'_> {
     types::BytesColumnParam { ends: &column.ends, bytes: &column.bytes, absent: &column.absent }
 }
 
+fn range(within: Within<'_>) -> state::MapRange<'_> {
+    state::MapRange { start: within.start, end: within.end, descending: within.descending }
+}
+
+impl From<state::EntryPage> for EntryPage {
+    fn from(page: state::EntryPage) -> Self {
+        Self { map_keys: page.map_keys.into(), values: page.values.into(), more: page.more }
+    }
+}
+
 impl From<types::BytesColumnResult> for Column {
     fn from(column: types::BytesColumnResult) -> Self {
         Self { ends: column.ends, bytes: column.bytes, absent: column.absent }
@@ -125,11 +218,25 @@ impl From<Level> for log::Level {
 
 trait Run {
     fn process(&mut self, call: &Call) -> Result<(), String>;
+    fn process_broadcast(&mut self, call: &Call) -> Result<(), String>;
+    fn migrate(&mut self, of: (u32, u32), values: &Column) -> Result<Column, migrate::Failure>;
 }
 
-impl<O: Operator> Run for Instance<O> {
+impl<O: Operator> Run for Opened<O> {
     fn process(&mut self, call: &Call) -> Result<(), String> {
-        Self::process(self, call)
+        self.instance.process(call)
+    }
+    fn process_broadcast(&mut self, call: &Call) -> Result<(), String> {
+        match self.broadcast {
+            Some(fold) => self.instance.process_broadcast(fold, call),
+            None => Err("the operator has no broadcast input".into()),
+        }
+    }
+    fn migrate(&mut self, of: (u32, u32), values: &Column) -> Result<Column, migrate::Failure> {
+        match self.migrate {
+            Some(rewrite) => migrate::rewrite_all(self.instance.operator(), rewrite, of, values),
+            None => Err(migrate::Failure::Stop("the operator migrates nothing".into())),
+        }
     }
 }
 
@@ -148,15 +255,56 @@ pub fn entry<O: Operator>(name: &str, version: &str) -> CatalogEntry {
     CatalogEntry { name: name.into(), version: version.into(), config_schema, properties: Vec::new() }
 }
 
-/// Makes this instance the operator `O`, for the export macro.
-///
-/// # Errors
-/// The configuration is at fault.
-pub fn open<O: Operator>(config: &str) -> Result<WireDescriptor, String> {
-    std::panic::set_hook(Box::new(tell_panic));
-    let (instance, descriptor) = Instance::<O>::open(config)?;
-    OPEN.with_borrow_mut(|open| *open = Some(Box::new(instance)));
-    Ok(descriptor.into())
+/// An operator that is open, with what it can do: for the export macro.
+#[derive(Debug)]
+pub struct Opened<O> {
+    instance: Instance<O>,
+    descriptor: Descriptor,
+    migrate: Option<Rewrite<O>>,
+    broadcast: Option<Fold<O>>,
+}
+
+impl<O: Operator> Opened<O> {
+    /// Opens the operator `O`.
+    ///
+    /// # Errors
+    /// The configuration is at fault.
+    pub fn open(config: &str) -> Result<Self, String> {
+        std::panic::set_hook(Box::new(tell_panic));
+        let (instance, descriptor) = Instance::<O>::open(config)?;
+        Ok(Self { instance, descriptor, migrate: None, broadcast: None })
+    }
+
+    /// Makes this instance of the component the operator.
+    ///
+    /// # Errors
+    /// What the operator declares and what it can do do not agree.
+    pub fn finish(self) -> Result<WireDescriptor, String> {
+        match self.migrate {
+            Some(rewrite) => migrate::check(self.instance.operator(), rewrite, &self.descriptor)?,
+            None => migrate::check_none(&self.descriptor)?,
+        }
+        crate::broadcast::check(self.broadcast.is_some(), &self.descriptor)?;
+        let descriptor = self.descriptor.clone().into();
+        OPEN.with_borrow_mut(|open| *open = Some(Box::new(self)));
+        Ok(descriptor)
+    }
+}
+
+impl<O: Migrate> Opened<O> {
+    /// Lets it migrate state.
+    #[must_use]
+    pub fn with_migrate(self) -> Self {
+        Self { migrate: Some(O::migrate), ..self }
+    }
+}
+
+impl<O: OnBroadcast> Opened<O> {
+    /// Lets it take records of broadcast inputs.
+    #[must_use]
+    pub fn with_on_broadcast(self) -> Self {
+        Self { broadcast: Some(O::on_broadcast), ..self }
+    }
 }
 
 /// The exported `process`.
@@ -171,6 +319,41 @@ pub fn process(batch: Batch) -> Result<(), Failure> {
     });
     ROW.store(NO_ROW, Ordering::Relaxed);
     result.map_err(Failure::Stop)
+}
+
+/// The exported `process-broadcast`.
+///
+/// # Errors
+/// The operator asks the host to stop.
+pub fn process_broadcast(batch: BroadcastBatch) -> Result<(), BroadcastFailure> {
+    let values = Column { ends: batch.values.ends, bytes: batch.values.bytes, absent: batch.values.absent };
+    let call = Call::new(batch.input, batch.key_rows, batch.timestamps_ms, values);
+    let result = OPEN.with_borrow_mut(|open| match open {
+        Some(operator) => operator.process_broadcast(&call),
+        None => Err("process-broadcast was called before open".into()),
+    });
+    ROW.store(NO_ROW, Ordering::Relaxed);
+    result.map_err(BroadcastFailure::Stop)
+}
+
+/// The exported `migrate`.
+///
+/// # Errors
+/// Values that stay as they are, or the operator asks the host to stop.
+pub fn migrate(state: u32, from_version: u32, values: OldColumn) -> Result<OldColumn, MigrationFailure> {
+    let values = Column { ends: values.ends, bytes: values.bytes, absent: values.absent };
+    let new = OPEN.with_borrow_mut(|open| match open {
+        Some(operator) => operator.migrate((state, from_version), &values),
+        None => Err(migrate::Failure::Stop("migrate was called before open".into())),
+    });
+    match new {
+        Ok(Column { ends, bytes, absent }) => Ok(OldColumn { ends, bytes, absent }),
+        Err(migrate::Failure::Stop(reason)) => Err(MigrationFailure::Stop(reason)),
+        Err(migrate::Failure::Reject(rows)) => {
+            let rejection = |(row, reason)| migration_bindings::millstream::operator::types::Rejection { row, reason };
+            Err(MigrationFailure::Reject(rows.into_iter().map(rejection).collect()))
+        }
+    }
 }
 
 /// The last words of an operator go to its log: a trap has no text of its own.
@@ -197,13 +380,14 @@ impl From<Descriptor> for WireDescriptor {
 }
 
 impl From<Port> for descriptors::InputDescriptor {
-    fn from(Port { name, properties }: Port) -> Self {
-        Self { name, kind: descriptors::InputKind::Records, properties }
+    fn from(Port { name, is_broadcast, properties }: Port) -> Self {
+        let kind = if is_broadcast { descriptors::InputKind::Broadcast } else { descriptors::InputKind::Records };
+        Self { name, kind, properties }
     }
 }
 
 impl From<Port> for descriptors::OutputDescriptor {
-    fn from(Port { name, properties }: Port) -> Self {
+    fn from(Port { name, properties, .. }: Port) -> Self {
         Self { name, properties }
     }
 }
@@ -212,12 +396,24 @@ impl From<State> for descriptors::StateDescriptor {
     fn from(state: State) -> Self {
         Self {
             name: state.name,
-            kind: descriptors::StateKind::Value,
+            kind: match state.kind {
+                Kind::Value => descriptors::StateKind::Value,
+                Kind::List => descriptors::StateKind::List,
+                Kind::Map => descriptors::StateKind::Map,
+                Kind::Broadcast => descriptors::StateKind::Broadcast,
+            },
             version: state.version,
             reads_versions: state.reads,
-            migrates_versions: Vec::new(),
-            ttl: None,
+            migrates_versions: state.migrates,
+            ttl: state.ttl.map(|ttl| ttl_of(ttl, state.touch.is_some())),
             properties: state.properties,
         }
     }
+}
+
+fn ttl_of(ttl: Ttl, refreshed_on_access: bool) -> descriptors::Ttl {
+    let clock = if ttl.is_event { descriptors::Clock::Event } else { descriptors::Clock::Processing };
+    let refresh =
+        if refreshed_on_access { descriptors::TtlRefresh::OnAccess } else { descriptors::TtlRefresh::OnWrite };
+    descriptors::Ttl { duration_ms: ttl.duration_ms(), clock, refresh }
 }

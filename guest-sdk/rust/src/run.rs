@@ -1,7 +1,8 @@
 //! The loop behind the exported `process`.
 
 use crate::{
-    Context, Error, Record, Result, Setup,
+    BroadcastContext, Context, Error, Record, Result, Setup,
+    broadcast::Fold,
     context::Work,
     descriptor::Descriptor,
     host::{Host, Platform},
@@ -46,6 +47,31 @@ impl<O: Operator> Instance<O> {
         setup.finish().map_err(|error| error.to_string())?;
         let descriptor = setup.descriptor.clone();
         Ok((Self { operator, work: Work::new(setup) }, descriptor))
+    }
+
+    /// The operator itself.
+    pub(crate) fn operator(&self) -> &O {
+        &self.operator
+    }
+
+    /// Folds records of a broadcast input into broadcast states. The error asks the host to stop.
+    pub(crate) fn process_broadcast(&mut self, fold: Fold<O>, call: &Call) -> Result<(), String> {
+        if !call.is_well_formed() {
+            return Err("the host sent a batch whose columns differ in length".into());
+        }
+        self.work.begin(&[]);
+        for row in 0..call.rows() as u32 {
+            Platform::enter(row);
+            let mut ctx = BroadcastContext { work: &mut self.work };
+            let result = fold(&self.operator, &Record { call, row }, &mut ctx);
+            match result.and_then(|()| self.work.fault.take().map_or(Ok(()), Err)) {
+                Ok(()) => self.work.keep_record(),
+                Err(Error::Reject(reason)) => self.work.undo_record(row, reason),
+                Err(Error::Stop(reason)) => return Err(reason),
+            }
+        }
+        self.work.stage();
+        Ok(())
     }
 
     /// Processes a batch and stages its effects. The error asks the host to stop.

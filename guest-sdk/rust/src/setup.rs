@@ -1,8 +1,9 @@
 //! What an operator says about itself while it opens.
 
 use crate::{
-    Codec, Error, Result, Value,
-    descriptor::{DEFAULT_INPUT, Descriptor, Input, Output, Port, State},
+    Aggregate, Aggregating, Broadcast, Codec, Error, List, Map, MapKey, Reducing, Result, Value,
+    buffer::Buffers,
+    descriptor::{DEFAULT_INPUT, Descriptor, Input, Kind, Output, Port, State},
     metrics::{Counter, Gauge, Histogram},
     stop,
 };
@@ -17,6 +18,7 @@ pub struct Setup {
     config: String,
     pub(crate) descriptor: Descriptor,
     pub(crate) metrics: MetricNames,
+    pub(crate) buffers: Buffers,
     fault: Option<String>,
 }
 
@@ -33,6 +35,7 @@ impl Setup {
             config: config.to_owned(),
             descriptor: Descriptor::default(),
             metrics: MetricNames::default(),
+            buffers: Buffers::default(),
             fault: None,
         }
     }
@@ -53,6 +56,12 @@ impl Setup {
         Input(self.descriptor.inputs.len() as u32 - 1)
     }
 
+    /// Declares an input whose records come to every worker and may only change broadcast states: see [`OnBroadcast`](crate::OnBroadcast). The operator declares its other
+    /// inputs, too.
+    pub fn broadcast_input(&mut self, port: impl Into<Port>) -> Input {
+        self.input(Port { is_broadcast: true, ..port.into() })
+    }
+
     /// Declares an output.
     pub fn output(&mut self, port: impl Into<Port>) -> Output {
         let port = port.into();
@@ -67,16 +76,71 @@ impl Setup {
     /// Declares a state that holds one value per key. It makes the operator keyed: each record reaches the instance that owns its
     /// key, and a record without a key is rejected before it gets here.
     pub fn value<T: Codec>(&mut self, state: impl Into<State>) -> Value<T> {
-        let state = state.into();
-        self.check_name("state", &state.name, self.descriptor.states.iter().any(|other| other.name == state.name));
-        if state.reads.contains(&state.version) {
-            self.fault(format!(
-                "the state \"{}\" has version {} and lists it among those it reads",
-                state.name, state.version
-            ));
+        let mut state = state.into();
+        state.usual("codec", T::NAME);
+        Value::at(self.state(state, Kind::Value))
+    }
+
+    /// Declares a state that holds a map per key, in the order of its map keys. It makes the operator keyed.
+    pub fn map<K: MapKey, V: Codec>(&mut self, state: impl Into<State>) -> Map<K, V> {
+        let mut state = state.into();
+        state.usual("key-codec", K::CODEC);
+        state.usual("codec", V::NAME);
+        let tells_reads = state.touch.is_some();
+        Map::declare(self.state(state, Kind::Map), tells_reads, &mut self.buffers)
+    }
+
+    /// Declares a state that holds a list per key. It makes the operator keyed.
+    pub fn list<T: Codec>(&mut self, state: impl Into<State>) -> List<T> {
+        let mut state = state.into();
+        state.usual("codec", T::NAME);
+        let tells_reads = state.touch.is_some();
+        List::declare(self.state(state, Kind::List), tells_reads, &mut self.buffers)
+    }
+
+    /// Declares a state that is the same for all keys. It is changed by a broadcast input: see [`OnBroadcast`](crate::OnBroadcast).
+    pub fn broadcast<K: MapKey, V: Codec>(&mut self, state: impl Into<State>) -> Broadcast<K, V> {
+        let mut state = state.into();
+        state.usual("key-codec", K::CODEC);
+        state.usual("codec", V::NAME);
+        if state.ttl.is_some() || state.touch.is_some() {
+            self.fault(format!("the state \"{}\" is a broadcast state, which has no time to live", state.name));
         }
-        self.descriptor.states.push(state);
-        Value::at(self.descriptor.states.len() as u32 - 1)
+        if !state.migrates.is_empty() {
+            self.fault(format!("the state \"{}\" is a broadcast state, which is not migrated", state.name));
+        }
+        Broadcast::declare(self.state(state, Kind::Broadcast), &mut self.buffers)
+    }
+
+    /// Declares a value per key that grows by folding: `reduce` makes one of what there is and what is added.
+    pub fn reducing<T: Codec>(&mut self, state: impl Into<State>, reduce: fn(T, T) -> T) -> Reducing<T> {
+        Reducing::new(self.value(state), reduce)
+    }
+
+    /// Declares a value per key that inputs are folded into, and a result is made of.
+    pub fn aggregating<A: Aggregate>(&mut self, state: impl Into<State>, aggregate: A) -> Aggregating<A> {
+        Aggregating::new(self.value(state), aggregate)
+    }
+
+    fn state(&mut self, state: State, kind: Kind) -> u32 {
+        self.check_name("state", &state.name, self.descriptor.states.iter().any(|other| other.name == state.name));
+        self.check_versions(&state);
+        self.check_ttl(&state);
+        self.descriptor.states.push(State { kind, ..state });
+        self.descriptor.states.len() as u32 - 1
+    }
+
+    fn check_ttl(&mut self, state: &State) {
+        let name = &state.name;
+        match state.ttl {
+            Some(ttl) if ttl.duration_ms() == 0 => {
+                self.fault(format!("the state \"{name}\" has a time to live below a millisecond"));
+            }
+            None if state.touch.is_some() => {
+                self.fault(format!("the state \"{name}\" is refreshed on access and has no time to live"));
+            }
+            _ => {}
+        }
     }
 
     /// Declares a counter. Names of metrics match `[a-z][a-z0-9_]*`.
@@ -113,6 +177,9 @@ impl Setup {
         if self.descriptor.inputs.is_empty() {
             self.descriptor.inputs.push(Port::new(DEFAULT_INPUT));
         }
+        if self.descriptor.inputs.iter().all(|input| input.is_broadcast) {
+            return Err(stop("all inputs are broadcast inputs: declare the one whose records are processed as well"));
+        }
         Ok(())
     }
 
@@ -122,6 +189,18 @@ impl Setup {
         }
         if taken {
             self.fault(format!("the {kind} \"{name}\" is declared twice"));
+        }
+    }
+
+    fn check_versions(&mut self, state: &State) {
+        let State { name, version, reads, migrates, .. } = state;
+        if reads.contains(version) || migrates.contains(version) {
+            self.fault(format!(
+                "the state \"{name}\" has version {version} and lists it among those it reads or migrates"
+            ));
+        }
+        if let Some(both) = reads.iter().find(|version| migrates.contains(version)) {
+            self.fault(format!("the state \"{name}\" reads version {both} as it is and migrates it, too: keep one"));
         }
     }
 
@@ -165,6 +244,9 @@ mod tests {
         assert!(fault(|setup| setup.input("a".repeat(64))).contains("no valid name"));
         assert!(fault(|setup| (setup.counter("a"), setup.gauge("a"))).contains("\"a\" is declared twice"));
         assert!(fault(|setup| setup.value::<u64>(State::new("s").reads(1))).contains("version 1"));
+        assert!(fault(|setup| setup.value::<u64>(State::new("s").migrates(1))).contains("version 1"));
+        let both = State::new("s").version(2).reads(1).migrates(1);
+        assert!(fault(|setup| setup.value::<u64>(both)).contains("keep one"));
     }
 
     #[test]

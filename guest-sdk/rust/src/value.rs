@@ -1,8 +1,9 @@
 //! Value states: one value per key.
 
 use crate::{
-    Codec, Context, Result,
+    Codec, Context, Result, State,
     column::Column,
+    descriptor::Touch,
     host::{Host, Platform},
 };
 use std::marker::PhantomData;
@@ -49,6 +50,8 @@ pub(crate) struct ValueCache {
     touched: Vec<u32>,
     /// What is staged: kept for its memory.
     staged: Column,
+    /// Tells the host what was read, where values live on for it.
+    touch: Option<Touch>,
 }
 
 /// How a slot was before the record in hand wrote it.
@@ -60,6 +63,10 @@ pub(crate) struct SlotBefore {
 }
 
 impl ValueCache {
+    pub(crate) fn new(state: &State) -> Self {
+        Self { touch: state.touch, ..Self::default() }
+    }
+
     pub(crate) fn begin(&mut self, key_rows: usize) {
         self.stored = None;
         self.slots.clear();
@@ -116,7 +123,20 @@ impl ValueCache {
         self.compact_at_bytes = 2 * self.arena.len() + GARBAGE_BYTES;
     }
 
-    pub(crate) fn stage(&mut self, state: u32) {
+    pub(crate) fn stage(&mut self, state: u32, reads: &mut Vec<(u32, u32)>) {
+        self.stage_written(state);
+        if let Some(touch) = self.touch {
+            let mut key_rows: Vec<u32> =
+                reads.extract_if(.., |(of, _)| *of == state).map(|(_, key_row)| key_row).collect();
+            key_rows.sort_unstable();
+            key_rows.dedup();
+            if !key_rows.is_empty() {
+                touch.0(state, &key_rows, None);
+            }
+        }
+    }
+
+    fn stage_written(&mut self, state: u32) {
         if self.touched.is_empty() {
             return;
         }
@@ -135,10 +155,20 @@ impl<T> Value<T> {
         Self { state, of: PhantomData }
     }
 
+    /// Its position in the descriptor.
+    pub(crate) fn index(&self) -> u32 {
+        self.state
+    }
+
     /// The value as stored bytes, without decoding them.
     pub fn bytes<'c>(&self, ctx: &'c mut Context<'_>) -> Option<&'c [u8]> {
-        let key_row = ctx.record.call.key_row(ctx.record.row);
-        ctx.work.states.get_mut(self.state as usize)?.get(self.state, key_row)
+        let key_row = ctx.key_row();
+        let work = &mut *ctx.work;
+        let cache = work.states.get_mut(self.state as usize)?;
+        if cache.touch.is_some() {
+            work.reads.push((self.state, key_row));
+        }
+        cache.get(self.state, key_row)
     }
 
     /// Removes the value.
@@ -147,7 +177,7 @@ impl<T> Value<T> {
     }
 
     fn put(&self, ctx: &mut Context<'_>, encode: impl FnOnce(&mut Vec<u8>) -> Result<Slot>) {
-        let key_row = ctx.record.call.key_row(ctx.record.row);
+        let key_row = ctx.key_row();
         let Some(cache) = ctx.work.states.get_mut(self.state as usize) else {
             return;
         };

@@ -56,6 +56,9 @@ pub(crate) enum Verb {
     ///
     /// Reads; changes nothing and fences nobody. Exits with 0 if nothing was found that cannot be, with 1 if something was.
     Verify(Reading),
+    /// Look at the state of a stopped pipeline, or of a checkpoint.
+    #[command(subcommand)]
+    State(State),
     /// Begin a new history: empty state, positions from `start` again.
     ///
     /// Topics of the old history stay until you delete them; files that are sinks are renamed. Whoever still runs the pipeline is fenced.
@@ -214,6 +217,58 @@ pub(crate) struct Reading {
     /// How to write it.
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Format,
+}
+
+/// State that is looked at.
+#[derive(Debug, Args)]
+pub(crate) struct StateArgs {
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArg,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    /// Of this operator alone.
+    #[arg(long)]
+    pub(crate) operator: Option<String>,
+    /// This state alone.
+    #[arg(long)]
+    pub(crate) state: Option<String>,
+    /// In a checkpoint, as `checkpoint list` names it, which is copied for it; not as it is now.
+    #[arg(long)]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// How to write it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum State {
+    /// Show what is kept under a key.
+    Get {
+        #[command(flatten)]
+        state: StateArgs,
+        /// The key of the records, or the map key in a broadcast state; `base64:…` for bytes.
+        #[arg(long)]
+        key: String,
+        /// One entry of a map alone.
+        #[arg(long)]
+        map_key: Option<String>,
+    },
+    /// Show what is kept, as far as a limit.
+    Scan {
+        #[command(flatten)]
+        state: StateArgs,
+        /// Under this key alone.
+        #[arg(long)]
+        key: Option<String>,
+        /// Rows at most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Write everything that is kept, a JSON object per line.
+    Export {
+        #[command(flatten)]
+        state: StateArgs,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! From a resolved pipeline and what its operators say of themselves to a plan. Pure.
 
 use crate::config::{OperatorSpec, Place, Problem, Resolved, id_of, nearest};
-use millstream_model::descriptor::Descriptor;
+use millstream_model::descriptor::{Descriptor, InputKind};
 use millstream_model::ids::{Digest, Generation, OperatorIndex, SinkIndex};
 use millstream_model::plan::{OperatorNode, Plan, SinkNode, SourceNode, Target};
 use std::collections::BTreeMap;
@@ -67,9 +67,13 @@ pub(crate) fn plan(resolved: &Resolved, order: &[usize], described: &[Described]
             let place = spec.place().field("inputs").item(position);
             connect(&mut sources, &mut operators, from, target, &place)?;
         }
-        let feeder_stage = spec.inputs.iter().filter_map(|from| stage_of(&operators, from)).max().unwrap_or(0);
+        let stages = (0..).zip(&spec.inputs).map(|(position, from)| {
+            let input = if inputs > 1 { position } else { 0 };
+            stage_of(&operators, from).unwrap_or(0) + operators.get(at).map_or(0, |node| exchanges(node, input))
+        });
+        let stage = stages.max().unwrap_or(0);
         if let Some(node) = operators.get_mut(at) {
-            node.stage = feeder_stage + u32::from(node.keyed);
+            node.stage = stage;
         }
     }
     for (at, sink) in resolved.sinks.iter().enumerate() {
@@ -135,6 +139,15 @@ fn check_read(spec: &OperatorSpec, node: &OperatorNode) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Exchanges on the way into an input of an operator.
+fn exchanges(node: &OperatorNode, input: u32) -> u32 {
+    match node.descriptor.input_kind(input) {
+        // To the worker that puts the records into an order, and from there to all.
+        InputKind::Broadcast => 2,
+        InputKind::Records => u32::from(node.keyed),
+    }
+}
+
 fn stage_of(operators: &[OperatorNode], from: &str) -> Option<u32> {
     operators.iter().find(|node| node.id == id_of(from)).map(|node| node.stage)
 }
@@ -193,18 +206,12 @@ mod tests {
     }
 
     fn described(states: usize) -> Described {
-        let state = StateDescriptor {
-            name: "s".to_owned(),
-            kind: StateKind::Value,
-            version: 1,
-            reads_versions: vec![],
-            migrates_versions: vec![],
-        };
+        let state = StateDescriptor::new("s", StateKind::Value);
         Described {
             digest: Digest::default(),
             name: "op".to_owned(),
             descriptor: Descriptor {
-                inputs: vec![InputDescriptor { name: "in".to_owned() }],
+                inputs: vec![InputDescriptor::records("in")],
                 outputs: vec!["out".to_owned(), "rest".to_owned()],
                 states: vec![state; states],
             },

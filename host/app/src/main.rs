@@ -50,6 +50,7 @@ fn dispatch(verb: Verb) -> Outcome<()> {
         Verb::Status(reading) => verbs::status::status(&reading),
         Verb::Savepoint(reading) => verbs::status::savepoint(&reading),
         Verb::Verify(reading) => verbs::verify::verify(&reading),
+        Verb::State(state) => verbs::state::state(&state),
         Verb::Reset(reset) => verbs::reset::reset(&reset),
         Verb::Checkpoint(checkpoint) => verbs::checkpoint::checkpoint(checkpoint),
         Verb::Completions { shell } => verbs::completions(shell),

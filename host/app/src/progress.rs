@@ -37,6 +37,8 @@ pub(crate) struct OperatorStatus {
     pub(crate) dropped: u64,
     pub(crate) calls: u64,
     pub(crate) calls_failed: u64,
+    pub(crate) migrated: u64,
+    pub(crate) migrations_refused: u64,
     pub(crate) busy_ms: u64,
     pub(crate) state_bytes: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -69,6 +71,8 @@ impl Snapshot {
                 dropped: counters.dropped.get(),
                 calls: counters.calls.get(),
                 calls_failed: counters.calls_failed.get(),
+                migrated: counters.migrated.get(),
+                migrations_refused: counters.migrations_refused.get(),
                 busy_ms: counters.busy_ns.get() / 1_000_000,
                 state_bytes: counters.state_bytes.load(Ordering::Relaxed),
                 metrics: counters.own.values(),

@@ -2,20 +2,21 @@
 //!
 //! Per batch: key rows, values of the key rows, new values, merge into the open epoch. Epochs are cut after so many records as 500 ms have at a
 //! million a second; their cost is told apart. Keys are uniformly random, 10 bytes each, and all in memory: the worst case for a cache that
-//! holds everything. `cargo bench -p millstream-engine --bench keyed [-- FILTER]`; a table of ratios comes last.
+//! holds everything. `cargo bench -p millstream-engine --bench keyed [-- FILTER]`; a table of ratios comes last. Groups of their own: a map entry put and a range of ten scanned
+//! per record, as an interval join does it; an element appended per record; a count whose values have a time to live.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use millstream_engine::call::{Call, Mark};
+use millstream_engine::call::{Call, EntryPage, MapRange, Mark};
 use millstream_engine::keyed::{KeyedState, StateColumn};
-use millstream_engine::ports::{ChangeSet, Meta, StateBackend, StateError};
+use millstream_engine::ports::{CellRange, ChangeSet, Meta, StateBackend, StateError};
 use millstream_model::cell::CellSpace;
 use millstream_model::column::BytesColumn;
 use millstream_model::column_ref::ColumnRef;
-use millstream_model::descriptor::{StateDescriptor, StateKind};
+use millstream_model::descriptor::{StateDescriptor, StateKind, Ttl, TtlClock, TtlRefresh};
 use millstream_model::record::{Origin, RecordBatch};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ const BATCH_ROWS: [usize; 2] = [512, 4_096];
 /// Records drawn before a run; it goes round them.
 const RECORDS: usize = 1 << 22;
 const RECORDS_PER_EPOCH: usize = 500_000;
+/// Watermark and clock of counts.
+const MARK: Mark = Mark { watermark_ms: Some(0), now_ms: 0 };
 
 /// A store that holds nothing.
 struct Empty;
@@ -38,7 +41,7 @@ impl StateBackend for Empty {
         Ok(())
     }
 
-    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
+    fn range(&self, _: CellRange<'_>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
         Ok(())
     }
 
@@ -85,6 +88,18 @@ fn all_batches(keys: u64) -> impl Iterator<Item = Arc<RecordBatch>> {
     })
 }
 
+fn call_with(descriptor: StateDescriptor) -> Call {
+    let column = StateColumn { descriptor, space: CellSpace { operator: 1, state: 0 } };
+    Call { state: KeyedState::new(vec![column], Arc::new(Empty)), ..Call::default() }
+}
+
+fn commit(call: &mut Call) {
+    let mut changes = ChangeSet::default();
+    let frozen = call.state.freeze(&mut changes);
+    black_box(&changes);
+    call.state.applied(frozen);
+}
+
 /// The operator and its state.
 struct Count {
     call: Call,
@@ -97,21 +112,17 @@ struct Count {
 
 impl Count {
     fn new() -> Self {
-        let descriptor = StateDescriptor {
-            name: "count".to_owned(),
-            kind: StateKind::Value,
-            version: 1,
-            reads_versions: Vec::new(),
-            migrates_versions: Vec::new(),
-        };
-        let column = StateColumn { descriptor, space: CellSpace { operator: 1, state: 0 } };
-        let call = Call { state: KeyedState::new(vec![column], Arc::new(Empty)), ..Call::default() };
+        Self::with(StateDescriptor::new("count", StateKind::Value))
+    }
+
+    fn with(descriptor: StateDescriptor) -> Self {
+        let call = call_with(descriptor);
         let (values, counts) = (BytesColumn::default(), Vec::new());
         Self { call, values, counts, rows: Vec::new(), bytes: Vec::new(), ends: Vec::new() }
     }
 
     fn batch(&mut self, batch: &Arc<RecordBatch>) {
-        self.call.begin(0, Arc::clone(batch), Mark::default(), true);
+        self.call.begin(0, Arc::clone(batch), MARK, true);
         self.values.clear();
         self.call.values(0, &mut self.values).unwrap();
         self.counts.clear();
@@ -132,10 +143,7 @@ impl Count {
     }
 
     fn commit(&mut self) {
-        let mut changes = ChangeSet::default();
-        let frozen = self.call.state.freeze(&mut changes);
-        black_box(&changes);
-        self.call.state.applied(frozen);
+        commit(&mut self.call);
     }
 }
 
@@ -252,6 +260,107 @@ fn first_seen(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What a batch of records costs, with its cuts: `work` does the batch, its number from 0.
+fn per_batch(
+    criterion: &mut Criterion,
+    name: &str,
+    keys: u64,
+    descriptor: StateDescriptor,
+    work: impl Fn(&mut Call, u64),
+) {
+    let rows = 512;
+    let mut group = criterion.benchmark_group("kinds");
+    group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    group.throughput(Throughput::Elements(rows as u64));
+    let mut run = None;
+    let (mut number, mut open) = (0, 0);
+    group.bench_function(BenchmarkId::new(name, keys), |bencher| {
+        let (call, batches) =
+            run.get_or_insert_with(|| (call_with(descriptor.clone()), random_batches(keys, rows).into_iter().cycle()));
+        bencher.iter(|| {
+            let mark = Mark { watermark_ms: Some(number as i64), now_ms: number as i64 };
+            call.begin(0, batches.next().unwrap(), mark, true);
+            work(call, number);
+            call.apply_state();
+            number += 1;
+            open += rows;
+            if open >= RECORDS_PER_EPOCH {
+                open = 0;
+                commit(call);
+            }
+        });
+    });
+    group.finish();
+}
+
+/// Each record puts an entry under its time and looks at the ten newest ones of its key; older ones are removed.
+fn scans(criterion: &mut Criterion) {
+    let page = RefCell::new(EntryPage::default());
+    per_batch(criterion, "map_put_and_scan", 10_000, StateDescriptor::new("map", StateKind::Map), |call, number| {
+        let key_rows = std::mem::take(&mut call.key_rows);
+        for (row, &key_row) in key_rows.iter().enumerate() {
+            let time = number * 512 + row as u64;
+            call.put_entry(0, key_row, &time.to_be_bytes(), Some(&[7; 16])).unwrap();
+            let mut page = page.borrow_mut();
+            page.map_keys.clear();
+            page.values.clear();
+            // Ten entries of 24 bytes, and eight beside each.
+            call.scan((0, key_row), MapRange { descending: true, ..MapRange::default() }, 320, &mut page).unwrap();
+            if let Some(oldest) = page.map_keys.get(9) {
+                let oldest = oldest.to_vec();
+                call.put_entry(0, key_row, &oldest, None).unwrap();
+            }
+        }
+        call.key_rows = key_rows;
+    });
+}
+
+fn appends(criterion: &mut Criterion) {
+    per_batch(criterion, "list_append", 100_000, StateDescriptor::new("list", StateKind::List), |call, number| {
+        let key_rows = std::mem::take(&mut call.key_rows);
+        let elements: BytesColumn = key_rows.iter().map(|_| Some([7u8; 16].as_slice())).collect();
+        let lent = ColumnRef { ends: elements.ends(), bytes: elements.bytes(), absent: &[] };
+        call.append_elements(0, &key_rows, lent).unwrap();
+        if number % 8 == 7 {
+            // Lists do not grow for ever.
+            let all: Vec<u32> = (0..call.first_rows.len() as u32).collect();
+            call.clear_state(0, &all).unwrap();
+        }
+        call.key_rows = key_rows;
+    });
+}
+
+/// The keyed count, with values that live for a while.
+fn timed(criterion: &mut Criterion) {
+    let ttl = Ttl { duration_ms: 1 << 40, clock: TtlClock::Event, refresh: TtlRefresh::OnWrite };
+    let descriptor = StateDescriptor { ttl: Some(ttl), ..StateDescriptor::new("count", StateKind::Value) };
+    let mut group = criterion.benchmark_group("kinds");
+    group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    let keys = 100_000;
+    for (name, descriptor) in [("count", StateDescriptor::new("count", StateKind::Value)), ("count_ttl", descriptor)] {
+        let mut run = None;
+        let mut open = 0;
+        group.throughput(Throughput::Elements(512));
+        group.bench_function(BenchmarkId::new(name, keys), |bencher| {
+            let (count, batches) = run.get_or_insert_with(|| {
+                let mut count = Count::with(descriptor.clone());
+                all_batches(keys).for_each(|batch| count.batch(&batch));
+                count.commit();
+                (count, random_batches(keys, 512).into_iter().cycle())
+            });
+            bencher.iter(|| {
+                count.batch(&batches.next().unwrap());
+                open += 512;
+                if open >= RECORDS_PER_EPOCH {
+                    open = 0;
+                    count.commit();
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
 fn print_ratios(best: &Best) {
     let best = best.borrow();
     println!(
@@ -271,6 +380,9 @@ fn main() {
     native(&mut criterion, &best);
     keyed(&mut criterion, &best);
     first_seen(&mut criterion);
+    scans(&mut criterion);
+    appends(&mut criterion);
+    timed(&mut criterion);
     criterion.final_summary();
     print_ratios(&best);
 }

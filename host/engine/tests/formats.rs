@@ -4,7 +4,7 @@
 
 use millstream_engine::commit::codec::{decode_entry, encode_begin, encode_commit, encode_open};
 use millstream_engine::ports::CommitsKey;
-use millstream_model::cell::{CellKey, CellSpace, read_key, read_value, write_key, write_value};
+use millstream_model::cell::{CellKey, CellSpace, CellValue, read_key, read_value, write_key, write_value};
 use millstream_model::commit::{
     BeginRecord, Catalog, CatalogEntry, CommitRecord, CommitsEntry, Gap, OpenRecord, OperatorCommit, OutputTotal,
     PartitionPosition, TopicIdentity,
@@ -160,5 +160,8 @@ fn cells_are_laid_out_as_they_always_were() {
     let mut value = Vec::new();
     write_value(&mut value, 300, b"value");
     assert_eq!(hex(&value), "ac0276616c7565");
-    assert_eq!(read_value(&unhex("ac0276616c7565")), Some((300, b"value".as_slice())));
+    assert_eq!(
+        read_value(&unhex("ac0276616c7565")),
+        Some(CellValue { version: 300, refreshed_ms: None, bytes: b"value" })
+    );
 }

@@ -5,7 +5,7 @@
 
 use millstream_engine::call::{Call, Mark};
 use millstream_engine::keyed::{KeyedState, StateColumn};
-use millstream_engine::ports::{ChangeSet, Meta, StateBackend, StateError};
+use millstream_engine::ports::{CellRange, ChangeSet, Meta, StateBackend, StateError};
 use millstream_model::cell::CellSpace;
 use millstream_model::column::BytesColumn;
 use millstream_model::column_ref::ColumnRef;
@@ -22,7 +22,7 @@ impl StateBackend for Empty {
         Ok(())
     }
 
-    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
+    fn range(&self, _: CellRange<'_>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
         Ok(())
     }
 
@@ -40,13 +40,7 @@ impl StateBackend for Empty {
 }
 
 fn column(kind: StateKind, state: u8) -> StateColumn {
-    let descriptor = StateDescriptor {
-        name: format!("s{state}"),
-        kind,
-        version: 1,
-        reads_versions: Vec::new(),
-        migrates_versions: Vec::new(),
-    };
+    let descriptor = StateDescriptor::new(format!("s{state}"), kind);
     StateColumn { descriptor, space: CellSpace { operator: 1, state } }
 }
 

@@ -71,7 +71,8 @@ pub struct OperatorNode {
     pub descriptor: Descriptor,
     /// Whether each key goes to one instance.
     pub keyed: bool,
-    /// Number of exchanges before it on the longest way from a source.
+    /// Number of exchanges before it on the longest way from a source. A keyed input is one; a broadcast input is two, as its records go to one worker first and from
+    /// there to all.
     pub stage: u32,
     /// Where each output port leads.
     pub outputs: Vec<Vec<Target>>,

@@ -3,12 +3,10 @@ use crate::error::Error;
 use crate::seal::Seal;
 use crate::sizes::StoreSizes;
 use crate::{faults, options};
-use millstream_engine::ports::{ChangeSet, Meta, StateBackend, StateError};
+use millstream_engine::ports::{CellRange, ChangeSet, Meta, StateBackend, StateError};
 use millstream_model::column::BytesColumn;
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, Direction, IteratorMode, ReadOptions, WriteOptions,
-};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, ReadOptions, WriteOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -189,24 +187,31 @@ impl StateBackend for RocksStore {
         Ok(())
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StateError> {
-        let from = after.map_or(prefix, |after| after.max(prefix));
-        let start = IteratorMode::From(from, Direction::Forward);
-        for cell in self.db.iterator_opt(start, ReadOptions::default()) {
-            let (key, value) = cell.map_err(|error| self.failed("scanning", &error))?;
-            if !key.starts_with(prefix) || key.starts_with(&FACTS) {
-                break;
+    fn range(&self, range: CellRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
+        let end = range.end.map_or(FACTS.as_slice(), |end| end.min(&FACTS));
+        if end <= range.start || self.is_empty.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(range.start);
+        options.set_iterate_upper_bound(end);
+        let mut cells = self.db.raw_iterator_opt(options);
+        if range.descending {
+            cells.seek_to_last();
+        } else {
+            cells.seek_to_first();
+        }
+        while let Some((key, value)) = cells.item() {
+            if !visit(key, value) {
+                return Ok(());
             }
-            if after != Some(&*key) && !visit(&key, &value) {
-                break;
+            if range.descending {
+                cells.prev();
+            } else {
+                cells.next();
             }
         }
-        Ok(())
+        cells.status().map_err(|error| self.failed("scanning", &error))
     }
 
     fn write(&self, changes: &[ChangeSet], meta: &[(Meta, Option<&[u8]>)], sync: bool) -> Result<(), StateError> {

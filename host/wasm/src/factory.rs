@@ -1,7 +1,7 @@
 //! From a module to operators: opening, describing, one instance per worker.
 
 use crate::allowance;
-use crate::check::{Checked, World};
+use crate::check::{BROADCAST_INPUT, Checked, MIGRATION, World};
 use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
 use crate::engine::Engine;
 use crate::error::LoadError;
@@ -15,7 +15,7 @@ use crate::schema::{self, Refusal, Violation};
 use crate::simple::{STATE, Simple};
 use crate::ticker::Ticker;
 use millstream_engine::ports::{OpenError, Operator, OperatorFactory};
-use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
+use millstream_model::descriptor::{Descriptor, InputDescriptor, InputKind, StateDescriptor, StateKind};
 use millstream_model::ids::Digest;
 use millstream_model::limits::OperatorLimits;
 use std::sync::Arc;
@@ -122,7 +122,8 @@ impl Engine {
                 let (_, described) =
                     configured.open().map_err(|reason| LoadError::Open { operator: config.id.clone(), reason })?;
                 configured.properties = described.properties();
-                described.checked().map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
+                let described = described.checked().and_then(|described| check_exports(module, described));
+                described.map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
             }
             World::RecordOperator => {
                 let descriptor = declared(module, &config.declared)
@@ -134,6 +135,39 @@ impl Engine {
             }
         };
         Ok(configured)
+    }
+}
+
+/// Whether a module exports what its operator needs beside `process`.
+fn check_exports(module: &Module, described: Descriptor) -> Result<Descriptor, String> {
+    let broadcast = described.inputs.iter().find(|input| input.kind == InputKind::Broadcast);
+    let is_exported = module.inner.checked.exports_interface(BROADCAST_INPUT);
+    match broadcast {
+        Some(input) if !is_exported => Err(format!(
+            "the input `{}` is a broadcast input, but the module does not export `{BROADCAST_INPUT}`",
+            input.name
+        )),
+        None if is_exported && module.catalog().len() == 1 => Err(format!(
+            "the module exports `{BROADCAST_INPUT}`, but none of the operator's inputs is a broadcast input: no record would ever reach it"
+        )),
+        _ => check_migration(module, described),
+    }
+}
+
+/// Whether a module can migrate what its operator says it does. One that exports `migration` for an operator with state that never asks for it has forgotten to say so; in a module of several
+/// operators the export may be another one's.
+fn check_migration(module: &Module, described: Descriptor) -> Result<Descriptor, String> {
+    let is_exported = module.inner.checked.exports_interface(MIGRATION);
+    let migrating = described.states.iter().find(|state| !state.migrates_versions.is_empty());
+    match migrating {
+        Some(state) if !is_exported => Err(format!(
+            "the state `{}` migrates version(s) {:?}, but the module does not export `{MIGRATION}`",
+            state.name, state.migrates_versions
+        )),
+        None if is_exported && module.catalog().len() == 1 && described.is_keyed() => Err(format!(
+            "the module exports `{MIGRATION}`, but none of the operator's states has `migrates-versions`: no old value would ever reach it"
+        )),
+        _ => Ok(described),
     }
 }
 
@@ -172,17 +206,15 @@ fn declared(module: &Module, declared: &Declared) -> Result<Descriptor, String> 
     }
     let keyed = module.inner.checked.imports_interface("millstream:record-operator/state");
     let state = StateDescriptor {
-        name: STATE.to_owned(),
-        kind: StateKind::Map,
         version: declared.state_version,
         reads_versions: declared.reads_versions.clone(),
-        migrates_versions: Vec::new(),
+        ..StateDescriptor::new(STATE, StateKind::Map)
     };
     if declared.reads_versions.contains(&declared.state_version) {
         return Err(format!("its state has version {} and lists it among those it also reads", declared.state_version));
     }
     Ok(Descriptor {
-        inputs: declared.inputs.iter().map(|name| InputDescriptor { name: name.clone() }).collect(),
+        inputs: declared.inputs.iter().map(|name| InputDescriptor::records(name)).collect(),
         outputs: declared.outputs.clone(),
         states: if keyed { vec![state] } else { Vec::new() },
     })
@@ -228,9 +260,14 @@ impl Configured {
         let instance = probe.instantiate(&mut store)?;
         let open = probe.function(&instance, &mut store, "operator", "open")?;
         let process = probe.function(&instance, &mut store, "operator", "process")?;
+        let has_migrate = self.module.inner.checked.exports_interface(MIGRATION);
+        let migrate = has_migrate.then(|| probe.function(&instance, &mut store, "migration", "migrate")).transpose()?;
+        let has_broadcast = self.module.inner.checked.exports_interface(BROADCAST_INPUT);
+        let broadcast = || probe.function(&instance, &mut store, "broadcast-input", "process-broadcast");
+        let broadcast = has_broadcast.then(broadcast).transpose()?;
         let arguments = (self.name.as_str(), &*self.config);
         let (described,): (Result<DescriptorOut, String>,) = call(&mut store, &open, arguments)?;
-        Ok((Instance { store, process }, described?))
+        Ok((Instance { store, process, migrate, broadcast }, described?))
     }
 
     pub(crate) fn open_columnar(&self) -> Result<Instance, OpenError> {
@@ -250,7 +287,7 @@ impl Configured {
         let instance = probe.instantiate(&mut store).map_err(|reason| self.error(reason))?;
         let process =
             probe.function(&instance, &mut store, "handler", "process").map_err(|reason| self.error(reason))?;
-        Ok(Instance { store, process })
+        Ok(Instance { store, process, migrate: None, broadcast: None })
     }
 }
 

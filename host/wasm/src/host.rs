@@ -22,7 +22,7 @@ pub(crate) struct Host {
     /// The simple world's part.
     pub(crate) record: RecordInHand,
     /// Columns lent to the guest by the last request.
-    pub(crate) lent: crate::columnar::Lent,
+    pub(crate) lent: crate::columnar::LentParts,
     pub(crate) memory: MemoryLimiter,
     pub(crate) allowance: Allowance,
     pub(crate) log: Arc<OperatorLog>,
@@ -50,7 +50,7 @@ impl Host {
             call: None,
             budget: StagingBudget::default(),
             record: RecordInHand { row: 0, config },
-            lent: crate::columnar::Lent::default(),
+            lent: crate::columnar::LentParts::default(),
             memory: MemoryLimiter::new(limits),
             allowance: Allowance::default(),
             wasi: crate::wasi::context(&clock, &log),
@@ -68,6 +68,13 @@ impl Host {
         self.budget.grant(&call.rules.limits);
         self.log.begin_call();
         self.call = Some(call);
+    }
+
+    /// Lets the guest at old values: without a call there are no records, no state and no effects, and the clock shows the beginning of time, as what is made of a value may depend
+    /// on nothing but its bytes.
+    pub(crate) fn begin_migration(&mut self) {
+        self.clock.set(0);
+        self.log.begin_call();
     }
 
     /// Lets the guest pile up as much again.

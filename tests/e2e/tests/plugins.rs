@@ -34,6 +34,9 @@ fn every_plugin_passes_the_tests_of_its_pipeline() -> Result<()> {
         tested.push(name);
     }
     tested.sort();
-    assert_eq!(tested, ["count", "count-simple", "even-sum", "filter-json", "split", "sum-by-key"]);
+    assert_eq!(
+        tested,
+        ["count", "count-simple", "deduplicate", "even-sum", "filter-json", "split", "sum-by-key", "top-n"]
+    );
     Ok(())
 }

@@ -1,13 +1,17 @@
 //! The host's side of a call: answers what the operator asks and keeps what it stages.
 
-use super::{Emitted, Message, Rejected, run::Outcome};
+use super::{
+    Emitted, Message, Rejected,
+    kept::{Clock, Kept},
+    run::Outcome,
+};
 use crate::{
     Level,
-    column::{Column, HeaderColumn},
-    descriptor::Descriptor,
-    host::{Emission, Host},
+    column::{Column, ElementPage, EntryPage, HeaderColumn},
+    descriptor::{Kind, State},
+    host::{Emission, Host, Within},
 };
-use std::{cell::RefCell, collections::BTreeMap};
+use std::cell::RefCell;
 
 thread_local! {
     /// The call in hand: imports have no receiver, as in the component.
@@ -29,16 +33,20 @@ pub(crate) struct Seat {
     /// Keys by key row.
     keys: Vec<Option<Vec<u8>>>,
     headers: HeaderColumn,
-    /// Per state: values by key row.
-    states: Vec<Column>,
-    clock: (Option<i64>, i64),
+    states: Vec<State>,
+    /// Per state, changed in place.
+    kept: Vec<Kept>,
+    /// Value states that were asked for.
+    asked: Vec<u32>,
+    clock: Clock,
     staged: Staged,
+    /// All that had come of the call at each mark.
+    marks: Vec<(Vec<Kept>, Staged)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Staged {
     emitted: Vec<(u32, u32, Emitted)>,
-    written: Vec<(u32, u32, Option<Vec<u8>>)>,
     rejected: Vec<(u32, String)>,
     counted: Vec<(String, u64)>,
     gauged: Vec<(String, f64)>,
@@ -46,14 +54,9 @@ struct Staged {
 }
 
 impl Seat {
-    pub(crate) fn new(
-        descriptor: &Descriptor,
-        states: &[BTreeMap<Vec<u8>, Vec<u8>>],
-        batch: &[(usize, &Message)],
-        clock: (Option<i64>, i64),
-    ) -> Self {
-        let mut seat = Self { clock, ..Self::default() };
-        let keyed = !descriptor.states.is_empty();
+    /// `keyed`: rows with the same key share a key row.
+    pub(crate) fn new(states: &[State], kept: &[Kept], keyed: bool, batch: &[(usize, &Message)], clock: Clock) -> Self {
+        let mut seat = Self { states: states.to_vec(), kept: kept.to_vec(), clock, ..Self::default() };
         for (row, (position, message)) in batch.iter().enumerate() {
             let known = seat.keys.iter().position(|key| keyed && *key == message.key);
             seat.key_rows.push(known.unwrap_or(seat.keys.len()) as u32);
@@ -67,15 +70,158 @@ impl Seat {
                 seat.headers.push(row as u32, name, value.as_deref());
             }
         }
-        for state in states {
-            let mut column = Column::default();
-            for key in &seat.keys {
-                let stored = key.as_ref().and_then(|key| state.get(key));
-                column.push(stored.map(Vec::as_slice));
-            }
-            seat.states.push(column);
-        }
         seat
+    }
+
+    /// A state with what it holds.
+    fn state(&mut self, state: u32, kind: Kind) -> (&State, &mut Kept) {
+        let found = self.states.get(state as usize).zip(self.kept.get_mut(state as usize));
+        match found {
+            Some((state, kept)) if state.kind == kind => (state, kept),
+            _ => panic!("a {kind:?} state {state} was asked for, and there is none"),
+        }
+    }
+
+    fn key(&self, key_row: u32) -> Vec<u8> {
+        match self.keys.get(key_row as usize) {
+            Some(key) => key.clone().unwrap_or_default(),
+            None => panic!("a key row that does not exist was named"),
+        }
+    }
+
+    fn values(&mut self, state: u32) -> Column {
+        assert!(!self.asked.contains(&state), "the SDK asks for a state once per call");
+        self.asked.push(state);
+        let keys: Vec<_> = (0..self.keys.len() as u32).map(|key_row| self.key(key_row)).collect();
+        let clock = self.clock;
+        let (state, kept) = self.state(state, Kind::Value);
+        let mut column = Column::default();
+        keys.iter().for_each(|key| column.push(kept.get((state, clock), key, &[])));
+        column
+    }
+
+    fn entries(&mut self, state: u32, key_rows: &[u32], map_keys: &Column) -> Column {
+        assert!(map_keys.has_rows(key_rows.len()), "map keys of another number were named");
+        let mut column = Column::default();
+        for (row, &key_row) in (0u32..).zip(key_rows) {
+            let (key, clock) = (self.key(key_row), self.clock);
+            let (state, kept) = self.state(state, Kind::Map);
+            column.push(kept.get((state, clock), &key, map_keys.get(row).unwrap_or_default()));
+        }
+        column
+    }
+
+    /// A page of a map: of a key, or of a broadcast state.
+    fn page(&mut self, of: (u32, Kind), key: &[u8], within: Within<'_>, bytes_max: u32) -> EntryPage {
+        let clock = self.clock;
+        let (state, kept) = self.state(of.0, of.1);
+        let is_in =
+            |key: &[u8]| within.start.is_none_or(|start| key >= start) && within.end.is_none_or(|end| key < end);
+        let mut entries: Vec<_> = kept.of((state, clock), key).filter(|(key, _)| is_in(key)).collect();
+        if within.descending {
+            entries.reverse();
+        }
+        let (mut page, mut bytes) = (EntryPage::default(), 0);
+        for (map_key, value) in entries {
+            bytes += map_key.len() + value.len();
+            page.more = bytes > bytes_max as usize && !page.map_keys.ends.is_empty();
+            if page.more {
+                break;
+            }
+            page.map_keys.push(Some(map_key));
+            page.values.push(Some(value));
+        }
+        page
+    }
+
+    fn elements(&mut self, (state, key_row): (u32, u32), first: u64, bytes_max: u32) -> ElementPage {
+        let (key, clock) = (self.key(key_row), self.clock);
+        let (state, kept) = self.state(state, Kind::List);
+        let (mut page, mut bytes) = (ElementPage::default(), 0);
+        for (_, element) in kept.of((state, clock), &key).skip(first as usize) {
+            bytes += element.len();
+            page.more = bytes > bytes_max as usize && !page.elements.ends.is_empty();
+            if page.more {
+                break;
+            }
+            page.elements.push(Some(element));
+        }
+        page
+    }
+
+    fn put(&mut self, of: (u32, Kind), key: &[u8], map_key: &[u8], value: Option<&[u8]>) {
+        let clock = self.clock;
+        let (state, kept) = self.state(of.0, of.1);
+        kept.put((state, clock), key, map_key, value);
+    }
+
+    fn put_values(&mut self, state: u32, key_rows: &[u32], values: &Column) {
+        assert!(values.has_rows(key_rows.len()), "a column of another length was staged");
+        for (row, &key_row) in (0u32..).zip(key_rows) {
+            self.put((state, Kind::Value), &self.key(key_row), &[], values.get(row));
+        }
+    }
+
+    fn put_entries(&mut self, state: u32, key_rows: &[u32], map_keys: &Column, values: &Column) {
+        let rows = key_rows.len();
+        assert!(map_keys.has_rows(rows) && values.has_rows(rows), "a column of another length was staged");
+        for (row, &key_row) in (0u32..).zip(key_rows) {
+            let map_key = map_keys.get(row).unwrap_or_default();
+            self.put((state, Kind::Map), &self.key(key_row), map_key, values.get(row));
+        }
+    }
+
+    fn append(&mut self, state: u32, key_rows: &[u32], elements: &Column) {
+        assert!(elements.has_rows(key_rows.len()), "a column of another length was staged");
+        for (row, &key_row) in (0u32..).zip(key_rows) {
+            let (key, clock) = (self.key(key_row), self.clock);
+            let (state, kept) = self.state(state, Kind::List);
+            kept.append((state, clock), &key, elements.get(row).unwrap_or_default());
+        }
+    }
+
+    fn clear(&mut self, state: u32, key_rows: &[u32]) {
+        for &key_row in key_rows {
+            let key = self.key(key_row);
+            if let Some(kept) = self.kept.get_mut(state as usize) {
+                kept.clear(&key);
+            }
+        }
+    }
+
+    fn touch(&mut self, state: u32, key_rows: &[u32], map_keys: Option<&Column>) {
+        for (row, &key_row) in (0u32..).zip(key_rows) {
+            let (key, clock) = (self.key(key_row), self.clock);
+            let Some((described, kept)) = self.states.get(state as usize).zip(self.kept.get_mut(state as usize)) else {
+                continue;
+            };
+            if described.touch.is_none() {
+                continue;
+            }
+            match map_keys {
+                Some(map_keys) => kept.touch((described, clock), &key, map_keys.get(row).unwrap_or_default()),
+                None => {
+                    let all: Vec<_> = kept.of((described, clock), &key).map(|(map_key, _)| map_key.to_vec()).collect();
+                    all.iter().for_each(|map_key| kept.touch((described, clock), &key, map_key));
+                }
+            }
+        }
+    }
+
+    fn mark(&mut self) -> u32 {
+        self.marks.push((self.kept.clone(), self.staged.clone()));
+        self.marks.len() as u32 - 1
+    }
+
+    fn undo_to(&mut self, mark: u32) {
+        self.marks.truncate(mark as usize + 1);
+        match self.marks.last() {
+            Some((kept, staged)) if self.marks.len() == mark as usize + 1 => {
+                self.kept.clone_from(kept);
+                self.staged.clone_from(staged);
+            }
+            _ => panic!("there is no mark {mark}"),
+        }
     }
 
     fn emit(&mut self, records: &Emission<'_>) {
@@ -114,15 +260,6 @@ impl Seat {
         }
     }
 
-    fn put_values(&mut self, state: u32, key_rows: &[u32], values: &Column) {
-        assert!(values.has_rows(key_rows.len()), "a column of another length was staged");
-        for (row, &key_row) in key_rows.iter().enumerate() {
-            assert!(self.keys.len() > key_row as usize, "a key row that does not exist was staged");
-            let value = values.get(row as u32).map(<[u8]>::to_vec);
-            self.staged.written.push((state, key_row, value));
-        }
-    }
-
     /// Applies all that was staged.
     pub(crate) fn apply(self, outcome: &mut Outcome) {
         for (row, _) in &self.staged.rejected {
@@ -134,16 +271,7 @@ impl Seat {
                 output.push(emitted);
             }
         }
-        for (state, key_row, value) in self.staged.written {
-            let key = self.keys.get(key_row as usize).cloned().flatten();
-            let Some((values, key)) = outcome.states.get_mut(state as usize).zip(key) else {
-                continue;
-            };
-            match value {
-                Some(value) => drop(values.insert(key, value)),
-                None => drop(values.remove(&key)),
-            }
-        }
+        outcome.states = self.kept;
         for (row, reason) in self.staged.rejected {
             let position = self.positions.get(row as usize).copied().unwrap_or_default();
             let value = self.values.get(row).map(<[u8]>::to_vec);
@@ -194,16 +322,67 @@ impl Host for Bench {
         Self::with(|seat| seat.clock.1)
     }
     fn values(state: u32) -> Column {
+        Self::with(|seat| seat.values(state))
+    }
+    fn entries(state: u32, key_rows: &[u32], map_keys: &Column) -> Column {
+        Self::with(|seat| seat.entries(state, key_rows, map_keys))
+    }
+    fn scan(state: u32, key_row: u32, within: Within<'_>, bytes_max: u32) -> EntryPage {
+        Self::with(|seat| seat.page((state, Kind::Map), &seat.key(key_row), within, bytes_max))
+    }
+    fn elements(state: u32, key_row: u32, first: u64, bytes_max: u32) -> ElementPage {
+        Self::with(|seat| seat.elements((state, key_row), first, bytes_max))
+    }
+    fn revision(state: u32) -> u64 {
+        Self::with(|seat| seat.state(state, Kind::Broadcast).1.revision)
+    }
+    fn broadcast_entries(state: u32, map_keys: &Column) -> Column {
         Self::with(|seat| {
-            assert!(seat.staged.written.is_empty(), "the SDK reads a state once, before it stages");
-            seat.states.get(state as usize).cloned().unwrap_or_default()
+            let clock = seat.clock;
+            let (state, kept) = seat.state(state, Kind::Broadcast);
+            let mut column = Column::default();
+            let keys = (0..map_keys.ends.len() as u32).map(|row| map_keys.get(row).unwrap_or_default());
+            keys.for_each(|key| column.push(kept.get((state, clock), &[], key)));
+            column
         })
+    }
+    fn broadcast_scan(state: u32, within: Within<'_>, bytes_max: u32) -> EntryPage {
+        Self::with(|seat| seat.page((state, Kind::Broadcast), &[], within, bytes_max))
     }
     fn emit(records: Emission<'_>) {
         Self::with(|seat| seat.emit(&records));
     }
     fn put_values(state: u32, key_rows: &[u32], values: &Column) {
         Self::with(|seat| seat.put_values(state, key_rows, values));
+    }
+    fn put_entries(state: u32, key_rows: &[u32], map_keys: &Column, values: &Column) {
+        Self::with(|seat| seat.put_entries(state, key_rows, map_keys, values));
+    }
+    fn append_elements(state: u32, key_rows: &[u32], elements: &Column) {
+        Self::with(|seat| seat.append(state, key_rows, elements));
+    }
+    fn clear(state: u32, key_rows: &[u32]) {
+        Self::with(|seat| seat.clear(state, key_rows));
+    }
+    fn touch(state: u32, key_rows: &[u32], map_keys: Option<&Column>) {
+        Self::with(|seat| seat.touch(state, key_rows, map_keys));
+    }
+    fn put_broadcast(state: u32, map_keys: &Column, values: &Column) {
+        Self::with(|seat| {
+            for row in 0..map_keys.ends.len() as u32 {
+                let map_key = map_keys.get(row).unwrap_or_default();
+                seat.put((state, Kind::Broadcast), &[], map_key, values.get(row));
+            }
+        });
+    }
+    fn clear_broadcast(state: u32) {
+        Self::with(|seat| seat.state(state, Kind::Broadcast).1.clear(&[]));
+    }
+    fn mark() -> u32 {
+        Self::with(Seat::mark)
+    }
+    fn undo_to(mark: u32) {
+        Self::with(|seat| seat.undo_to(mark));
     }
     fn reject(rows: Vec<(u32, String)>) {
         Self::with(|seat| seat.staged.rejected.extend(rows));

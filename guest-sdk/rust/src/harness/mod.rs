@@ -32,22 +32,32 @@
 
 mod bench;
 mod compare;
+mod kept;
 mod message;
 mod plan;
 mod run;
+mod stored;
 
 pub(crate) use bench::Bench;
 pub use message::{Emitted, Message, Rejected};
 
-use crate::{Codec, Level, Operator, descriptor::Descriptor, run::Instance};
+use crate::{
+    Codec, Level, MapKey, OnBroadcast, Operator,
+    broadcast::Fold,
+    descriptor::{Descriptor, State},
+    migrate::Rewrite,
+    run::Instance,
+};
 use compare::compare;
+use kept::Kept;
 use plan::Plan;
-use run::{Outcome, run};
+use run::{Outcome, Test, run};
 use std::{
     cell::OnceCell,
     hash::{BuildHasher, RandomState},
     marker::PhantomData,
 };
+use stored::Stored;
 
 /// How many random cuts a test is run under.
 const RANDOM_CUTS: u64 = 8;
@@ -57,6 +67,10 @@ const RANDOM_CUTS: u64 = 8;
 pub struct Harness<O> {
     config: String,
     descriptor: Descriptor,
+    /// What lies in state before the first step.
+    stored: Vec<Stored>,
+    rewrite: Option<Rewrite<O>>,
+    fold: Option<Fold<O>>,
     steps: Vec<Step>,
     seed: u64,
     outcome: OnceCell<Outcome>,
@@ -94,11 +108,30 @@ impl<O: Operator> Harness<O> {
         Ok(Self {
             config: config.to_owned(),
             descriptor,
+            stored: Vec::new(),
+            rewrite: None,
+            fold: None,
             steps: Vec::new(),
             seed: RandomState::new().hash_one(0),
             outcome: OnceCell::new(),
             operator: PhantomData,
         })
+    }
+
+    /// Lets records come by its broadcast inputs: push them with [`Message::input`]. For an operator that is exported `with OnBroadcast`.
+    ///
+    /// # Panics
+    /// It declares no broadcast input.
+    #[must_use]
+    pub fn with_broadcast(mut self) -> Self
+    where
+        O: OnBroadcast,
+    {
+        if let Err(error) = crate::broadcast::check(true, &self.descriptor) {
+            panic!("{error}");
+        }
+        self.fold = Some(O::on_broadcast);
+        self
     }
 
     /// Makes the random cuts those of an earlier run, whose failure named this seed.
@@ -123,7 +156,14 @@ impl<O: Operator> Harness<O> {
     /// The operator has no input of the name that the message gives.
     pub fn push_message(&mut self, message: impl Into<Message>) -> &mut Self {
         let message = message.into();
-        if message.input_of(&self.descriptor).is_none() {
+        let input = message.input_of(&self.descriptor).and_then(|at| self.descriptor.inputs.get(at as usize));
+        if input.is_some_and(|port| port.is_broadcast) && self.fold.is_none() {
+            panic!(
+                "the input {:?} is a broadcast input: `Harness::with_broadcast` lets records come by it",
+                message.input
+            );
+        }
+        if input.is_none() {
             let known: Vec<_> = self.descriptor.inputs.iter().map(|port| &port.name).collect();
             panic!("the operator has no input {:?}; it has {known:?}", message.input);
         }
@@ -157,19 +197,50 @@ impl<O: Operator> Harness<O> {
         }
     }
 
-    /// The value of a key in a state.
+    /// The value of a key in a state, unless its time to live is over.
     ///
     /// # Panics
     /// There is no such state, its bytes are no `T`, or results depend on how batches are cut.
     pub fn state<T: Codec>(&self, name: &str, key: impl AsRef<[u8]>) -> Option<T> {
-        let position = self.descriptor.states.iter().position(|other| other.name == name);
-        let Some(values) = position.and_then(|state| self.outcome().states.get(state)) else {
-            panic!("the operator has no state {name:?}");
-        };
-        values.get(key.as_ref()).map(|bytes| match T::decode(bytes) {
-            Ok(value) => value,
-            Err(error) => panic!("the state {name:?} holds {bytes:?}: {error}"),
-        })
+        let (state, kept) = self.kept(name);
+        let bytes = kept.get((state, self.outcome().clock), key.as_ref(), &[])?;
+        Some(decoded(name, bytes, T::decode))
+    }
+
+    /// The entries of a key in a map state, in order, less those whose time to live is over.
+    ///
+    /// # Panics
+    /// As [`Harness::state`].
+    pub fn entries<K: MapKey, V: Codec>(&self, name: &str, key: impl AsRef<[u8]>) -> Vec<(K, V)> {
+        let (state, kept) = self.kept(name);
+        let entries = kept.of((state, self.outcome().clock), key.as_ref());
+        entries.map(|(key, value)| (decoded(name, key, K::decode), decoded(name, value, V::decode))).collect()
+    }
+
+    /// The elements of a key in a list state, in order, less those whose time to live is over.
+    ///
+    /// # Panics
+    /// As [`Harness::state`].
+    pub fn elements<T: Codec>(&self, name: &str, key: impl AsRef<[u8]>) -> Vec<T> {
+        let (state, kept) = self.kept(name);
+        let elements = kept.of((state, self.outcome().clock), key.as_ref());
+        elements.map(|(_, element)| decoded(name, element, T::decode)).collect()
+    }
+
+    /// The entries of a broadcast state, in order.
+    ///
+    /// # Panics
+    /// As [`Harness::state`].
+    pub fn broadcast_entries<K: MapKey, V: Codec>(&self, name: &str) -> Vec<(K, V)> {
+        self.entries(name, "")
+    }
+
+    fn kept(&self, name: &str) -> (&State, &Kept) {
+        let mut states = self.descriptor.states.iter().zip(&self.outcome().states);
+        match states.find(|(state, _)| state.name == name) {
+            Some(found) => found,
+            None => panic!("the operator has no state {name:?}"),
+        }
     }
 
     /// The records that were rejected, in order.
@@ -213,7 +284,15 @@ impl<O: Operator> Harness<O> {
 
     fn outcome(&self) -> &Outcome {
         self.outcome.get_or_init(|| {
-            let run = |plan: &Plan| run::<O>(&self.config, &self.descriptor, &self.steps, plan);
+            let test = Test {
+                config: &self.config,
+                descriptor: &self.descriptor,
+                stored: &self.stored,
+                rewrite: self.rewrite,
+                fold: self.fold,
+                steps: &self.steps,
+            };
+            let run = |plan: &Plan| run::<O>(&test, plan);
             let single = run(&Plan::one_by_one(&self.steps));
             let ports: Vec<_> =
                 self.descriptor.outputs.iter().map(|port| port.name.as_str()).collect();
@@ -233,5 +312,12 @@ impl<O: Operator> Harness<O> {
             }
             single
         })
+    }
+}
+
+fn decoded<T>(name: &str, bytes: &[u8], decode: impl FnOnce(&[u8]) -> crate::Result<T>) -> T {
+    match decode(bytes) {
+        Ok(value) => value,
+        Err(error) => panic!("the state {name:?} holds {bytes:?}: {error}"),
     }
 }

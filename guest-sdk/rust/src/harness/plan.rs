@@ -22,6 +22,8 @@ pub(crate) struct Cut {
     pub(crate) restart: bool,
     /// If it ends: the call had been made before, and dropped.
     pub(crate) repeat: bool,
+    /// If it ends: old state is migrated in the background.
+    pub(crate) sweep: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,7 @@ impl Plan {
             here: random.below(rows_max) == 0,
             restart: random.below(4) == 0,
             repeat: random.below(4) == 0,
+            sweep: random.below(8) == 0,
         });
         Self { cuts: cuts.collect(), kind: Kind::Random(seed) }
     }

@@ -1,11 +1,12 @@
 //! Runs the steps of a test under one plan.
 
 use super::{
-    Emitted, Message, Rejected, Step,
+    Emitted, Message, Rejected, Step, Stored,
     bench::{Bench, Seat},
+    kept::{Clock, Item, Kept},
     plan::{Cut, Plan},
 };
-use crate::{Level, Operator, descriptor::Descriptor, record::Call, run::Instance};
+use crate::{Level, Operator, broadcast::Fold, descriptor::Descriptor, migrate::Rewrite, record::Call, run::Instance};
 use std::collections::BTreeMap;
 
 /// What a run came to.
@@ -13,8 +14,10 @@ use std::collections::BTreeMap;
 pub(crate) struct Outcome {
     /// Per output.
     pub(crate) outputs: Vec<Vec<Emitted>>,
-    /// Per state: values by key.
-    pub(crate) states: Vec<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// Per state.
+    pub(crate) states: Vec<Kept>,
+    /// Watermark and clock at the end.
+    pub(crate) clock: Clock,
     pub(crate) rejected: Vec<Rejected>,
     pub(crate) stopped: Option<String>,
     pub(crate) counters: BTreeMap<String, u64>,
@@ -23,35 +26,64 @@ pub(crate) struct Outcome {
     pub(crate) log: Vec<(Level, String)>,
 }
 
-struct Runner<'t, O> {
-    config: &'t str,
-    descriptor: &'t Descriptor,
-    instance: Instance<O>,
-    outcome: Outcome,
-    batch: Vec<(usize, &'t Message)>,
-    watermark_ms: Option<i64>,
-    now_ms: i64,
+/// What is run.
+pub(crate) struct Test<'t, O> {
+    pub(crate) config: &'t str,
+    pub(crate) descriptor: &'t Descriptor,
+    pub(crate) stored: &'t [Stored],
+    pub(crate) rewrite: Option<Rewrite<O>>,
+    pub(crate) fold: Option<Fold<O>>,
+    pub(crate) steps: &'t [Step],
 }
 
-pub(crate) fn run<O: Operator>(config: &str, descriptor: &Descriptor, steps: &[Step], plan: &Plan) -> Outcome {
+pub(super) struct Runner<'t, O> {
+    config: &'t str,
+    pub(super) descriptor: &'t Descriptor,
+    pub(super) rewrite: Option<Rewrite<O>>,
+    fold: Option<Fold<O>>,
+    pub(super) instance: Instance<O>,
+    pub(super) outcome: Outcome,
+    batch: Vec<(usize, &'t Message)>,
+}
+
+pub(crate) fn run<O: Operator>(test: &Test<'_, O>, plan: &Plan) -> Outcome {
+    let &Test { config, descriptor, stored, rewrite, fold, steps } = test;
     let mut runner = Runner {
         config,
         descriptor,
+        rewrite,
+        fold,
         instance: open::<O>(config, descriptor),
-        outcome: Outcome {
-            outputs: vec![Vec::new(); descriptor.outputs.len()],
-            states: vec![BTreeMap::new(); descriptor.states.len()],
-            ..Outcome::default()
-        },
+        outcome: Outcome::before(descriptor, stored),
         batch: Vec::new(),
-        watermark_ms: None,
-        now_ms: 0,
     };
     for (position, (step, cut)) in steps.iter().zip(&plan.cuts).enumerate() {
         runner.step(position, step, *cut);
     }
     runner.end_batch(Cut::default());
+    if runner.outcome.stopped.is_none() {
+        runner.sweep();
+    }
     runner.outcome
+}
+
+impl Outcome {
+    /// What there is before the first step.
+    fn before(descriptor: &Descriptor, stored: &[Stored]) -> Self {
+        let mut outcome = Self {
+            outputs: vec![Vec::new(); descriptor.outputs.len()],
+            states: vec![Kept::default(); descriptor.states.len()],
+            ..Self::default()
+        };
+        for Stored { state, version, key, map_key, bytes } in stored {
+            let is_own = descriptor.states.get(*state).is_some_and(|state| state.version == *version);
+            if let Some(kept) = outcome.states.get_mut(*state) {
+                let item = Item::stored(bytes.clone(), (!is_own).then_some(*version));
+                kept.items.insert((key.clone(), map_key.clone()), item);
+            }
+        }
+        outcome
+    }
 }
 
 fn open<O: Operator>(config: &str, expected: &Descriptor) -> Instance<O> {
@@ -77,21 +109,26 @@ impl<'t, O: Operator> Runner<'t, O> {
             Step::Restart => self.end_batch(Cut { restart: true, ..cut }),
             Step::Watermark(time_ms) => {
                 self.end_batch(cut);
-                self.watermark_ms = self.watermark_ms.max(Some(*time_ms));
+                let (watermark_ms, _) = &mut self.outcome.clock;
+                *watermark_ms = (*watermark_ms).max(Some(*time_ms));
             }
             Step::Now(time_ms) => {
                 self.end_batch(cut);
-                self.now_ms = self.now_ms.max(*time_ms);
+                let (_, now_ms) = &mut self.outcome.clock;
+                *now_ms = (*now_ms).max(*time_ms);
             }
         }
     }
 
     fn push(&mut self, position: usize, message: &'t Message) {
-        let keyed = !self.descriptor.states.is_empty();
+        let keyed = self.descriptor.is_keyed() && !self.is_broadcast(message);
         if keyed && message.key.is_none() {
             // A keyed operator never sees a null key. The batch ends so that rejections keep the order of records.
             self.end_batch(Cut::default());
             let reason = "the record has no key".to_owned();
+            self.outcome.rejected.push(Rejected { position, value: message.value.clone(), reason });
+        } else if let Some(Err(reason)) = message.key.as_deref().filter(|_| keyed).map(|key| self.migrate_key(key)) {
+            self.end_batch(Cut::default());
             self.outcome.rejected.push(Rejected { position, value: message.value.clone(), reason });
         } else {
             self.batch.push((position, message));
@@ -112,16 +149,33 @@ impl<'t, O: Operator> Runner<'t, O> {
                 Err(reason) => self.outcome.stopped = Some(reason),
             }
         }
+        if cut.sweep && self.outcome.stopped.is_none() {
+            self.sweep();
+        }
         if cut.restart {
             self.instance = open(self.config, self.descriptor);
         }
     }
 
     fn call(&mut self, input: u32, batch: &[(usize, &'t Message)]) -> (Seat, Result<(), String>) {
-        let seat = Seat::new(self.descriptor, &self.outcome.states, batch, (self.watermark_ms, self.now_ms));
+        let (states, clock) = (&self.descriptor.states, self.outcome.clock);
+        for (state, kept) in states.iter().zip(&mut self.outcome.states) {
+            kept.note_clock(state, clock);
+        }
+        let is_broadcast = batch.first().is_some_and(|(_, message)| self.is_broadcast(message));
+        let keyed = self.descriptor.is_keyed() && !is_broadcast;
+        let seat = Seat::new(states, &self.outcome.states, keyed, batch, clock);
         let (key_rows, values) = (seat.key_rows.clone(), seat.values.clone());
         let timestamps_ms = batch.iter().map(|(_, message)| message.timestamp_ms).collect();
         let call = Call::new(input, key_rows, timestamps_ms, values);
-        Bench::during(seat, || self.instance.process(&call))
+        Bench::during(seat, || match self.fold.filter(|_| is_broadcast) {
+            Some(fold) => self.instance.process_broadcast(fold, &call),
+            None => self.instance.process(&call),
+        })
+    }
+
+    fn is_broadcast(&self, message: &Message) -> bool {
+        let input = message.input_of(self.descriptor).unwrap_or_default();
+        self.descriptor.inputs.get(input as usize).is_some_and(|port| port.is_broadcast)
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod new;
 pub(crate) mod plugin;
 pub(crate) mod reset;
 pub(crate) mod run;
+pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod validate;

@@ -33,6 +33,17 @@ pub(crate) fn status(reading: &Reading) -> Outcome<()> {
         text("/token"),
         text("/duration_ms")
     );
+    for sweep in status.get("sweeps").and_then(Value::as_array).into_iter().flatten() {
+        let of = |name: &str| sweep.get(name).map(ToString::to_string).unwrap_or_default();
+        let id = sweep.get("operator").and_then(Value::as_str).unwrap_or_default();
+        anstream::println!(
+            "{id}: old state is migrated: {} of about {} cells seen, {} migrated, {} refused",
+            of("cells_seen"),
+            of("cells_estimated"),
+            of("cells_migrated"),
+            of("cells_refused")
+        );
+    }
     for (kind, columns) in [
         ("sources", &["records", "bytes", "lag"][..]),
         ("operators", &["records_in", "records_out", "refused", "dropped", "busy_ms", "state_bytes"][..]),

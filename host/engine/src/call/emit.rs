@@ -1,10 +1,6 @@
-use super::{Call, EntryRange, Fault, Metric, StateOp};
+use super::{Call, Fault, Metric};
 use millstream_model::column::{BytesColumn, HeadersColumn};
 use millstream_model::column_ref::{CheckedColumn, ColumnRef};
-use millstream_model::descriptor::StateKind;
-
-/// What a cell needs in the changelog beside user key, map key and value: numbers of operator, group and state, a length, and the version of the value.
-const CELL_OVERHEAD_BYTES: usize = 16;
 
 /// An emission as it arrives from a guest; columns that are `None` are the parents'.
 #[derive(Debug, Clone, Copy)]
@@ -23,11 +19,11 @@ pub struct OutputColumns<'a> {
     pub headers: Option<(&'a [u32], ColumnRef<'a>, ColumnRef<'a>)>,
 }
 
-fn misuse<T>(reason: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn misuse<T>(reason: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Misuse(reason.into()))
 }
 
-fn checked<'a>(column: ColumnRef<'a>, rows: usize, what: &str) -> Result<CheckedColumn<'a>, Fault> {
+pub(super) fn checked<'a>(column: ColumnRef<'a>, rows: usize, what: &str) -> Result<CheckedColumn<'a>, Fault> {
     let column = column.check().map_err(|error| Fault::Misuse(format!("{what}: {error}")))?;
     if column.len() != rows {
         return misuse(format!("{what}: {} rows where {rows} were due", column.len()));
@@ -48,6 +44,9 @@ impl Call {
     /// [`Fault::Misuse`] for parts that break the contract, [`Fault::Refuse`] and [`Fault::Limit`] for what is beyond a limit.
     pub fn emit(&mut self, output: OutputColumns<'_>) -> Result<(), Fault> {
         let rows = output.parents.len();
+        if self.is_broadcast() {
+            return misuse("a record of a broadcast input emits nothing: it may only change broadcast states");
+        }
         if self.rules.ports.get(output.port as usize).is_none() {
             return misuse(format!("there is no output {} (there are {})", output.port, self.rules.ports.len()));
         }
@@ -136,98 +135,6 @@ impl Call {
         Ok(())
     }
 
-    /// Stages values for key rows; absent removes.
-    ///
-    /// # Errors
-    /// As [`Call::emit`].
-    pub fn put_values(&mut self, state: u32, key_rows: &[u32], values: ColumnRef<'_>) -> Result<(), Fault> {
-        self.state.check_state(state, StateKind::Value)?;
-        let bytes = values.bytes;
-        let values = checked(values, key_rows.len(), "state values")?;
-        let surely = self.surely_fits();
-        // All bytes at once; those of a refused call go with it.
-        let (mut start, _) = self.staged.store(bytes);
-        self.staged.ops.reserve(key_rows.len());
-        for (at, &key_row) in key_rows.iter().enumerate() {
-            self.check_key_row(key_row)?;
-            let value = values.get(at as u32).map(|bytes| (start, start + bytes.len() as u32));
-            let end = value.map_or(start, |(_, end)| end);
-            if (end - start) as usize > surely {
-                self.check_cell(key_row, 0, (end - start) as usize)?;
-            }
-            start = end;
-            self.staged.ops.push(StateOp::Put { state, key_row, value });
-        }
-        Ok(())
-    }
-
-    /// Bytes of map key and value of a cell that need no closer look.
-    fn surely_fits(&self) -> usize {
-        let limits = &self.rules.limits;
-        let key = limits.key_bytes_max as usize + CELL_OVERHEAD_BYTES;
-        (limits.state_value_bytes_max as usize).min(self.rules.sizes.of_changelog().saturating_sub(key))
-    }
-
-    /// Sizes of state are checked here, before anything joins the epoch: too large is a failure of that record.
-    fn check_cell(&self, key_row: u32, map_key: usize, value: usize) -> Result<(), Fault> {
-        let key = self.first_rows.get(key_row as usize).map_or(0, |row| self.batch.keys.value_len(*row));
-        let (max, room) = (self.rules.limits.state_value_bytes_max as usize, self.rules.sizes.of_changelog());
-        let cell = key.saturating_add(map_key).saturating_add(value).saturating_add(CELL_OVERHEAD_BYTES);
-        let reason = if value > max {
-            format!("a value in state has {value} bytes, `limits.state_value` allows {max}")
-        } else if cell > room {
-            format!(
-                "a value in state has {cell} bytes with its keys, the changelog takes {room} (the topic's `max.message.bytes`)"
-            )
-        } else {
-            return Ok(());
-        };
-        let mut rows = (0u32..).zip(&self.key_rows).filter(|(_, of)| **of == key_row).map(|(row, _)| row);
-        match (rows.next(), rows.next()) {
-            (Some(row), None) => Err(Fault::Refuse { row, reason }),
-            // Which of several records made it large shows when they come apart.
-            _ => Err(Fault::Limit { limit: "state_value", reason }),
-        }
-    }
-
-    /// Stages one map entry, or its removal.
-    ///
-    /// # Errors
-    /// As [`Call::emit`].
-    pub fn put_entry(&mut self, state: u32, key_row: u32, map_key: &[u8], value: Option<&[u8]>) -> Result<(), Fault> {
-        self.state.check_state(state, StateKind::Map)?;
-        self.check_key_row(key_row)?;
-        let bytes = value.map_or(0, <[u8]>::len);
-        if map_key.len().saturating_add(bytes) > self.surely_fits() {
-            self.check_cell(key_row, map_key.len(), bytes)?;
-        }
-        let map_key = self.staged.store(map_key);
-        let value = value.map(|bytes| self.staged.store(bytes));
-        self.staged.ops.push(StateOp::PutEntry { state, key_row, map_key, value });
-        Ok(())
-    }
-
-    /// Stages the removal of all that a state holds for key rows; of a map, entry by entry.
-    ///
-    /// # Errors
-    /// As [`Call::emit`], and [`Fault::Host`] if a map cannot be read.
-    pub fn clear_state(&mut self, state: u32, key_rows: &[u32]) -> Result<(), Fault> {
-        let kind = self.state.check_any_state(state)?.descriptor.kind;
-        for &key_row in key_rows {
-            self.check_key_row(key_row)?;
-            match kind {
-                StateKind::Value => self.staged.ops.push(StateOp::Put { state, key_row, value: None }),
-                StateKind::Map => {
-                    let all = EntryRange { prefix: &[], after: None, count_max: usize::MAX };
-                    for map_key in self.entry_keys(state, key_row, all)? {
-                        self.put_entry(state, key_row, &map_key, None)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Refuses a row that left nothing in what is staged.
     ///
     /// # Errors
@@ -248,7 +155,7 @@ impl Call {
 
     /// A mark to undo to.
     pub fn mark_staged(&mut self) -> u32 {
-        self.staged.mark()
+        self.staged.mark(self.state.changes())
     }
 
     /// Drops what was staged after a mark.
@@ -256,7 +163,9 @@ impl Call {
     /// # Errors
     /// When there is no such mark.
     pub fn undo_to(&mut self, mark: u32) -> Result<(), Fault> {
-        self.staged.undo_to(mark).ok_or_else(|| Fault::Misuse(format!("there is no mark {mark}")))
+        let changes = self.staged.undo_to(mark).ok_or_else(|| Fault::Misuse(format!("there is no mark {mark}")))?;
+        self.state.undo_to(changes);
+        Ok(())
     }
 
     /// Stages a measurement.
@@ -264,17 +173,14 @@ impl Call {
     /// # Errors
     /// [`Fault::Misuse`] for what is no name, or has another kind; [`Fault::Limit`] for one name too many.
     pub fn metric(&mut self, metric: Metric) -> Result<(), Fault> {
+        if self.is_broadcast() {
+            // Every worker would count it.
+            return misuse("a record of a broadcast input measures nothing: it may only change broadcast states");
+        }
         let names_max = self.rules.limits.metric_names_max;
         self.metric_names.check(&self.rules.metrics, names_max, &metric)?;
         self.staged.metrics.push(metric);
         Ok(())
-    }
-
-    pub(super) fn check_key_row(&self, key_row: u32) -> Result<(), Fault> {
-        if (key_row as usize) < self.first_rows.len() {
-            return Ok(());
-        }
-        misuse(format!("there is no key row {key_row} (there are {})", self.first_rows.len()))
     }
 }
 

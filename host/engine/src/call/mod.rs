@@ -1,19 +1,23 @@
 //! One call of an operator: what it may read, and what it has staged so far.
 
+mod broadcast;
+mod change;
 mod emit;
 mod metrics;
 mod reads;
 mod sizes;
 mod staged;
 
+pub use crate::keyed::MapRange;
 pub use emit::OutputColumns;
 pub use metrics::{Measured, MetricNames, OwnMetric, OwnMetrics};
-pub use reads::EntryRange;
+pub use reads::{EntryPage, EntryRange};
 pub use sizes::SizeLimits;
 pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp};
 
 use crate::keyed::KeyedState;
 use crate::places::Places;
+use millstream_model::descriptor::InputKind;
 use millstream_model::ids::SinkIndex;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
@@ -75,6 +79,8 @@ pub struct CallRules {
     pub sizes: Arc<SizeLimits>,
     /// Names of the inputs.
     pub inputs: Vec<String>,
+    /// Kinds of the inputs; of one that is not here: records.
+    pub input_kinds: Vec<InputKind>,
     /// The operator's own metrics, of all its tasks.
     pub metrics: Arc<OwnMetrics>,
     /// What the origins of records stand for.
@@ -107,13 +113,15 @@ pub struct Call {
 }
 
 impl Call {
-    /// Prepares the call for a batch: key rows are numbered in order of first appearance, effects of the call before are forgotten.
+    /// Prepares the call for a batch: key rows are numbered in order of first appearance, effects of the call before are forgotten. Records of a broadcast input
+    /// belong to no key, whether the operator is keyed or not, and are shown no time: every worker has to make the same of them.
     pub fn begin(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
         self.input = input;
-        self.mark = mark;
+        self.mark = if self.is_broadcast() { Mark::default() } else { mark };
+        self.state.begin_call(mark);
         self.staged.clear();
         self.metric_names.begin();
-        if keyed {
+        if keyed && !self.is_broadcast() {
             self.state.begin_batch(&batch.keys, &mut self.key_rows, &mut self.first_rows);
         } else {
             let rows = 0..batch.len() as u32;
@@ -125,12 +133,24 @@ impl Call {
         self.batch = batch;
     }
 
+    /// Whether the records come by a broadcast input.
+    #[must_use]
+    pub fn is_broadcast(&self) -> bool {
+        self.rules.input_kinds.get(self.input as usize) == Some(&InputKind::Broadcast)
+    }
+
     /// Merges what is staged for state into the open epoch. Called once the call has succeeded, or by an operator whose records succeed one
     /// by one.
     pub fn apply_state(&mut self) {
         self.state.apply(&self.staged.ops, &self.staged.arena);
         self.staged.ops.clear();
         self.staged.arena.clear();
+    }
+
+    /// Takes back all that the call did: it has failed.
+    pub fn discard(&mut self) {
+        self.state.undo_to(0);
+        self.staged.clear();
     }
 
     /// Adds what a call that succeeded has measured to what its epoch has.

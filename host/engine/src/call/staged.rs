@@ -6,9 +6,9 @@ pub struct Staged {
     /// Emitted records; the first `outputs_len` are in use, the rest are buffers kept for later calls.
     outputs: Vec<StagedOutput>,
     outputs_len: usize,
-    /// Changes of state.
+    /// Changes of values.
     pub ops: Vec<StateOp>,
-    /// Bytes of map keys and values that `ops` point into.
+    /// Bytes of values that `ops` point into.
     pub arena: Vec<u8>,
     /// Rows refused, in the order they were.
     pub rejections: Vec<Rejection>,
@@ -22,6 +22,8 @@ pub struct Staged {
 /// How far staging had come at a mark.
 #[derive(Debug, Clone, Copy)]
 struct MarkPoint {
+    /// Changes that the state has made in place.
+    changes: usize,
     outputs: usize,
     ops: usize,
     arena: usize,
@@ -57,7 +59,7 @@ impl StagedOutput {
     }
 }
 
-/// One change of a key's state. Ranges are positions in the arena.
+/// One change of a key's value. Ranges are positions in the arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateOp {
     /// Sets a value, or removes it where there is none.
@@ -69,17 +71,24 @@ pub enum StateOp {
         /// The value's bytes.
         value: Option<(u32, u32)>,
     },
-    /// Sets a map entry, or removes it.
-    PutEntry {
+    /// Starts the time to live of a value again.
+    Touch {
         /// Position of the state in the descriptor.
         state: u32,
         /// Whose state.
         key_row: u32,
-        /// The map key's bytes.
-        map_key: (u32, u32),
-        /// The value's bytes.
-        value: Option<(u32, u32)>,
     },
+}
+
+impl StateOp {
+    /// Whose state.
+    #[must_use]
+    #[inline]
+    pub fn key_row(&self) -> u32 {
+        match self {
+            Self::Put { key_row, .. } | Self::Touch { key_row, .. } => *key_row,
+        }
+    }
 }
 
 /// A row the operator refused.
@@ -163,9 +172,10 @@ impl Staged {
         self.rejections.push(Rejection { row, reason: reason.get(..cut).unwrap_or_default().to_owned() });
     }
 
-    /// How far staging has come; `undo_to` takes it.
-    pub fn mark(&mut self) -> u32 {
+    /// How far staging has come; `undo_to` takes it. `changes`: what the state has made in place.
+    pub(super) fn mark(&mut self, changes: usize) -> u32 {
         self.marks.push(MarkPoint {
+            changes,
             outputs: self.outputs_len,
             ops: self.ops.len(),
             arena: self.arena.len(),
@@ -176,9 +186,8 @@ impl Staged {
         self.marks.len() as u32 - 1
     }
 
-    /// Drops what was staged after a mark, later marks included; `None` if there is no such mark.
-    #[must_use]
-    pub fn undo_to(&mut self, mark: u32) -> Option<()> {
+    /// Drops what was staged after a mark, later marks included, and tells how many changes of state there were in place; `None` if there is no such mark.
+    pub(super) fn undo_to(&mut self, mark: u32) -> Option<usize> {
         let point = *self.marks.get(mark as usize)?;
         self.marks.truncate(mark as usize + 1);
         self.outputs_len = point.outputs;
@@ -187,6 +196,6 @@ impl Staged {
         self.rejections.truncate(point.rejections);
         self.metrics.truncate(point.metrics);
         self.output_bytes = point.output_bytes;
-        Some(())
+        Some(point.changes)
     }
 }

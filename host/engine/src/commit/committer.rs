@@ -6,12 +6,16 @@ use super::sums::{sum_changes, sum_outputs};
 use super::{CommitPorts, CommitterSettings, EpochEnd, EpochLost, Identity, SinkPort, Stop};
 use crate::planted::Bug;
 use crate::ports::{ChangeSet, CommitsKey, LogError, LogErrorKind, Meta, TransactionLog};
+use crate::swap::plan::OlderVersions;
 use millstream_model::commit::{
     BeginRecord, Catalog, CatalogEntry, CommitRecord, OperatorCommit, OutputTotal, PartitionPosition,
 };
 use millstream_model::ids::{EpochNumber, Incarnation, Lineage, SinkIndex, Token};
 use millstream_model::record::RecordBatch;
 use std::collections::BTreeMap;
+
+/// No version of any state lies about.
+static NONE: BTreeMap<String, OlderVersions> = BTreeMap::new();
 
 /// Longest pause before the end of a transaction is asked for again, in milliseconds.
 const END_PAUSE_MS_MAX: u64 = 200;
@@ -155,12 +159,14 @@ impl Committer {
             let then = before.and_then(|before| before.operators.iter().find(|then| then.id == operator.id));
             then.is_some_and(|then| then.generation != operator.generation)
         };
+        let older_versions = before.map_or(&NONE, |before| &before.older_versions);
         let was_finished = before.is_some_and(|before| before.finished);
         let has_outputs = self.open.outputs.iter().any(|total| total.records > 0);
         CutEpoch {
             has_effects: has_outputs
                 || end.changes.iter().any(|changes| !changes.is_empty())
                 || !end.gaps.is_empty()
+                || end.older_versions != *older_versions
                 || end.operators.iter().any(switches)
                 || (end.finished && !was_finished),
             has_moved: end.positions.iter().any(moved),

@@ -31,7 +31,7 @@ pub fn is_full(settings: &CommitSettings, state_memory_bytes: u64, open: &OpenEp
 /// What happened in an epoch that was cut.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CutEpoch {
-    /// Outputs, changed state, lost offsets or the end of the pipeline.
+    /// Outputs, changed state, lost offsets, other versions that lie about, or the end of the pipeline.
     pub has_effects: bool,
     /// Whether positions moved.
     pub has_moved: bool,

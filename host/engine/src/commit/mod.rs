@@ -27,6 +27,7 @@ pub use stop::{EpochLost, Stop};
 pub use sums::{sum_changes, sum_output, sum_outputs};
 
 use crate::ports::{ChangeSet, Clock, Sink, StateBackend, TransactionLog};
+use crate::swap::plan::OlderVersions;
 use millstream_model::commit::{Catalog, CommitRecord, Gap, OperatorCommit, PartitionPosition, TopicIdentity};
 use millstream_model::ids::{Digest, Generation, Incarnation, Lineage, Token};
 use std::collections::BTreeMap;
@@ -143,8 +144,8 @@ pub struct EpochEnd {
     pub gaps: Vec<Gap>,
     /// Whether every source has come to its end.
     pub finished: bool,
-    /// Versions of stored values beside the one that is written: by operator id, by name of the state.
-    pub older_versions: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
+    /// Versions of stored values beside the one that is written, once the epoch is committed.
+    pub older_versions: BTreeMap<String, OlderVersions>,
     /// Whether somebody waits for this commit.
     pub force: bool,
 }

@@ -1,5 +1,5 @@
 use super::{Chance, Life};
-use crate::ports::{ChangeSet, Meta, StateBackend, StateError};
+use crate::ports::{CellRange, ChangeSet, Meta, StateBackend, StateError};
 use millstream_model::column::BytesColumn;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -148,21 +148,10 @@ impl StateBackend for FakeState {
         Ok(())
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StateError> {
+    fn range(&self, range: CellRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
         self.live()?;
         let disk = self.disk.lock();
-        let from = after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded);
-        let cells = disk.now.cells.range::<[u8], _>((from, Bound::Unbounded));
-        for (key, value) in cells.take_while(|(key, _)| key.starts_with(prefix)) {
-            if !visit(key, value) {
-                break;
-            }
-        }
+        show(&disk.now.cells, range, visit);
         Ok(())
     }
 
@@ -178,5 +167,19 @@ impl StateBackend for FakeState {
 
     fn clear(&self) -> Result<(), StateError> {
         self.put(Write { clears: true, changes: Vec::new(), facts: Vec::new() }, true)
+    }
+}
+
+/// Shows the cells of a range; see [`StateBackend::range`].
+fn show(cells: &BTreeMap<Vec<u8>, Vec<u8>>, range: CellRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+    let end = range.end.map_or(Bound::Unbounded, Bound::Excluded);
+    if range.end.is_some_and(|end| end <= range.start) {
+        return;
+    }
+    let mut cells = cells.range::<[u8], _>((Bound::Included(range.start), end));
+    while let Some((key, value)) = if range.descending { cells.next_back() } else { cells.next() } {
+        if !visit(key, value) {
+            return;
+        }
     }
 }

@@ -6,6 +6,9 @@ const ROOM_SHARE: usize = 64;
 /// Slots looked at for each one that has to go, before slots seen of late go too.
 const STEPS_PER_SLOT: usize = 4;
 
+/// A map that takes more than this share of the budget is cut down to what the store does not have.
+const MAP_SHARE: usize = 64;
+
 impl Slots {
     /// Frees clean slots until at most `bytes` are held, going round the slab as the hand of a clock: at first those that no batch has seen since
     /// the round before began, for some steps; then any, but those of the last batch last.
@@ -62,9 +65,12 @@ impl Slots {
             let Some(slot) = self.slot(at) else {
                 continue;
             };
-            let in_store = slot.dirty == 0 && slot.changed <= self.applied;
-            if in_store && !slot.key.is_unknown() && may_go(self, slot.batch) {
+            let (in_store, is_free) = (slot.dirty == 0 && slot.changed <= self.applied, slot.key.is_unknown());
+            if in_store && !is_free && may_go(self, slot.batch) {
                 self.free_slot(at);
+            } else if !is_free {
+                // A key that stays may have a map of which only little changed.
+                self.trim_maps(at, target / MAP_SHARE);
             }
         }
     }

@@ -8,21 +8,31 @@ impl KeyedState {
     /// Ends the open epoch: appends its changed cells to `changes` and begins the next one. Returns the number that
     /// [`KeyedState::applied`] takes once the changes are in the store; until then the slots stay.
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
+        let before = changes.len();
+        if let Err(fault) = self.remove_all_expired(changes) {
+            // Whoever needs what cannot be read is told.
+            tracing::warn!(?fault, "expired state is not removed");
+        }
+        self.tidy_facts(changes);
         let frozen = self.slots.epoch;
         let mut dirty = std::mem::take(&mut self.slots.dirty);
         self.slots.epoch += 1;
+        self.slots.dirty_bytes = 0;
         for block in dirty.chunks(BLOCK_SLOTS) {
             self.slots.read_ahead_slots(block);
             for &at in block {
-                self.freeze_slot(at, changes);
+                self.freeze_slot(at, frozen, changes);
             }
         }
         dirty.clear();
         self.slots.dirty = dirty;
+        self.freeze_facts(changes);
+        self.freeze_tables(changes);
+        self.note_changed(changes.len() - before);
         frozen
     }
 
-    fn freeze_slot(&mut self, at: u32, changes: &mut ChangeSet) {
+    fn freeze_slot(&mut self, at: u32, frozen: u32, changes: &mut ChangeSet) {
         let Some(slot) = self.slots.slot_mut(at) else {
             return;
         };
@@ -32,12 +42,13 @@ impl KeyedState {
             if mask & (1 << state.min(31)) == 0 {
                 continue;
             }
-            let version = column.descriptor.version;
+            let (version, is_timed) = (column.descriptor.version, column.descriptor.ttl.is_some());
             let mut change = |key: &[u8], cell_key: &[u8], value: Option<&[u8]>| {
                 changes.keys.push_with(|to| cell::write_key(to, column.space, key_group(key), key, cell_key));
                 match value {
-                    Some(bytes) => changes.values.push_with(|to| cell::write_value(to, version, bytes)),
-                    None => changes.values.push(None),
+                    Some(bytes) if !is_timed => changes.values.push_with(|to| cell::write_value(to, version, bytes)),
+                    // Held as it is stored.
+                    value => changes.values.push(value),
                 }
             };
             match column.descriptor.kind {
@@ -48,7 +59,10 @@ impl KeyedState {
                         change(key, &[], held.get());
                     }
                 }
-                StateKind::Map => self.slots.take_changed_entries(at, state, &mut change),
+                StateKind::Map | StateKind::List => {
+                    self.slots.take_changed_entries(at, state, frozen, &mut change);
+                }
+                StateKind::Broadcast => {}
             }
         }
     }
@@ -62,6 +76,12 @@ impl KeyedState {
     #[must_use]
     pub fn dirty_count(&self) -> usize {
         self.slots.dirty.len()
+    }
+
+    /// Bytes changed in the open epoch, nearly.
+    #[must_use]
+    pub fn dirty_bytes(&self) -> usize {
+        self.slots.dirty_bytes
     }
 }
 

@@ -1,5 +1,5 @@
+use super::entries::Entries;
 use millstream_model::column::BytesColumn;
-use std::collections::BTreeMap;
 
 /// What is held of one key and state. Bytes live in place up to 22 of them: most keys and counters cause no allocation and no second cache
 /// miss.
@@ -14,52 +14,13 @@ pub(super) enum Held {
     Inline(u8, [u8; INLINE]),
     /// On the heap.
     Heap(Box<[u8]>),
-    /// The entries of a map that are known.
+    /// The entries of a map that are known, or the elements of a list.
     Map(Box<Entries>),
 }
-
-/// Known entries of one key's map; what is not here may still be in the store.
-#[derive(Debug, Default)]
-pub(super) struct Entries {
-    pub(super) known: BTreeMap<Box<[u8]>, Entry>,
-    bytes: usize,
-}
-
-/// One known entry.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// None: known to be absent.
-    pub(super) value: Option<Box<[u8]>>,
-    /// Changed in the open epoch.
-    pub(super) dirty: bool,
-}
-
-/// Memory of a map without its entries.
-const MAP_BYTES: usize = 48;
-
-/// Memory of a node of a B-tree, and the entries one has on average (at most 11).
-const NODE_BYTES: usize = 464;
-const NODE_ENTRIES: usize = 7;
 
 /// Memory of an allocation: allocators round up and keep notes.
 fn allocated(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
-}
-
-impl Entries {
-    fn memory_bytes(&self) -> usize {
-        MAP_BYTES + (1 + self.known.len() / NODE_ENTRIES) * NODE_BYTES + self.bytes
-    }
-
-    /// Sets what is known of an entry; one that is dirty stays so until the cut.
-    pub(super) fn insert(&mut self, map_key: &[u8], value: Option<&[u8]>, dirty: bool) {
-        let of = |value: Option<&[u8]>| allocated(map_key.len()) + allocated(value.map_or(0, <[u8]>::len));
-        self.bytes += of(value);
-        let entry = Entry { value: value.map(Into::into), dirty };
-        if let Some(before) = self.known.insert(map_key.into(), entry) {
-            self.bytes -= of(before.value.as_deref());
-        }
-    }
 }
 
 const INLINE: usize = 22;
@@ -143,6 +104,23 @@ impl Held {
             Self::Map(entries) => entries,
             #[expect(clippy::unreachable, reason = "set to a map just above")]
             _ => unreachable!(),
+        }
+    }
+
+    /// Whether something is known of the cell with this cell key, that of a map or the only one of a value.
+    pub(super) fn knows(&self, cell_key: &[u8]) -> bool {
+        match self {
+            Self::Map(entries) => entries.get(cell_key).is_some(),
+            other => !other.is_unknown(),
+        }
+    }
+
+    /// Memory of a value outside of this, nearly; not of a map.
+    #[inline]
+    pub(super) fn value_bytes(&self) -> usize {
+        match self {
+            Self::Heap(bytes) => allocated(bytes.len()),
+            _ => 0,
         }
     }
 

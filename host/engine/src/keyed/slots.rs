@@ -1,4 +1,5 @@
-use super::held::{Entries, Held};
+use super::entries::Entries;
+use super::held::Held;
 use super::index::Index;
 use foldhash::fast::RandomState;
 use millstream_model::column::BytesColumn;
@@ -44,6 +45,8 @@ pub(super) struct Slots {
     pub(super) heap_bytes: usize,
     /// Slots changed in the open epoch.
     pub(super) dirty: Vec<u32>,
+    /// Bytes of what changed in the open epoch, nearly.
+    pub(super) dirty_bytes: usize,
     /// Number of the open epoch within this table; from 1.
     pub(super) epoch: u32,
     /// Slots changed at or before this epoch are in the store.
@@ -160,6 +163,21 @@ impl Slots {
         at
     }
 
+    /// The slot of a key, if there is one.
+    pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
+        self.index.find(tag(&self.hasher, key), |at| self.slot(at).is_some_and(|slot| slot.key.is(key)))
+    }
+
+    /// The slot of a key that no batch asked for: it goes first when room is made.
+    pub(super) fn enter(&mut self, key: &[u8]) -> u32 {
+        self.find_or_insert(key, tag(&self.hasher, key))
+    }
+
+    /// The key row of a slot in the batch in hand.
+    pub(super) fn key_row(&self, at: u32) -> Option<u32> {
+        self.slot(at).filter(|slot| slot.batch == self.batch).map(|slot| slot.key_row)
+    }
+
     fn push(&mut self, slot: Slot) -> u32 {
         if self.slot_count.is_multiple_of(CHUNK_SLOTS) {
             // The small tables of small operators grow as they need; later chunks are filled for sure.
@@ -229,7 +247,16 @@ impl Slots {
         self.mark_dirty(at, state);
     }
 
-    /// Looks at or fills the known entries of a map; memory is counted afterwards.
+    /// The known entries of a map, if anything is known of it.
+    #[inline]
+    pub(super) fn entries(&self, at: u32, state: u32) -> Option<&Entries> {
+        match self.value(at, state)? {
+            Held::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// Changes the known entries of a map; memory is counted afterwards.
     pub(super) fn with_entries<R>(&mut self, at: u32, state: u32, visit: impl FnOnce(&mut Entries) -> R) -> Option<R> {
         let held = self.value_mut(at, state)?;
         let before = held.heap_bytes();
@@ -239,22 +266,41 @@ impl Slots {
         Some(result)
     }
 
-    /// Shows the entries of a map that changed in the open epoch, with the key of the slot; they count as unchanged afterwards.
+    /// Forgets entries of a map that the store has as well, if many were read from it. Entries looked at before this may be unknown after it.
+    #[inline]
+    pub(super) fn make_room(&mut self, at: u32, state: u32) {
+        let applied = self.applied;
+        if self.entries(at, state).is_some_and(Entries::is_full) {
+            self.with_entries(at, state, |entries| entries.trim(applied));
+        }
+    }
+
+    /// Forgets entries of maps that the store has as well, of a slot that is to stay, where they take more than `bytes`.
+    pub(super) fn trim_maps(&mut self, at: u32, bytes: usize) {
+        let applied = self.applied;
+        for state in 0..self.states as u32 {
+            if self.entries(at, state).is_some_and(|entries| entries.memory_bytes() > bytes) {
+                self.with_entries(at, state, |entries| entries.trim(applied));
+            }
+        }
+    }
+
+    /// Shows the entries of a map that changed in the epoch that ends, with the key of the slot.
     pub(super) fn take_changed_entries(
         &mut self,
         at: u32,
         state: u32,
+        epoch: u32,
         mut change: impl FnMut(&[u8], &[u8], Option<&[u8]>),
     ) {
         let Some(mut held) = self.value_mut(at, state).map(std::mem::take) else {
             return;
         };
+        let before = held.heap_bytes();
         if let (Some(key), Held::Map(entries)) = (self.key(at), &mut held) {
-            for (map_key, entry) in entries.known.iter_mut().filter(|(_, entry)| entry.dirty) {
-                entry.dirty = false;
-                change(key, map_key, entry.value.as_deref());
-            }
+            entries.take_changed(epoch, self.applied, |map_key, value| change(key, map_key, value));
         }
+        self.heap_bytes = self.heap_bytes + held.heap_bytes() - before;
         if let Some(place) = self.value_mut(at, state) {
             *place = held;
         }
@@ -271,7 +317,9 @@ impl Slots {
         slot.dirty |= 1 << state.min(31);
         slot.changed = epoch;
         if is_first {
+            let bytes = slot.key.heap_bytes() + slot.value.value_bytes();
             self.dirty.push(at);
+            self.dirty_bytes += self.slot_bytes() + bytes;
         }
     }
 

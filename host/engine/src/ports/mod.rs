@@ -13,7 +13,7 @@ pub use checkpoint::{CheckpointDone, CheckpointError, CheckpointKind, Checkpoint
 pub use clock::{Clock, SystemClock};
 pub use log::{CommitsKey, LogError, LogErrorKind, TransactionLog};
 pub use lookout::{CommitsReader, RecordSizes, RecordSizesReader};
-pub use operator::{CallError, OpenError, Operator, OperatorFactory};
+pub use operator::{CallError, OldValues, OpenError, Operator, OperatorFactory};
 pub use sink::{Sink, SinkError};
 pub use source::{PartitionProgress, Poll, Source, SourceError};
-pub use state::{ChangeSet, Meta, StateBackend, StateError};
+pub use state::{CellRange, ChangeSet, Meta, StateBackend, StateError, prefix_end};

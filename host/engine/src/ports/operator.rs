@@ -15,17 +15,32 @@ pub trait Operator: Send {
     /// See [`CallError`]; the variant says what the engine does next.
     fn process(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>);
 
-    /// Rewrites values, or values of map entries, that version `from_version` of a state wrote: row `i` of the result replaces row `i`, absent removes
-    /// it. Asked for the versions in the state's `migrates_versions` only.
+    /// Rewrites values, or values of map entries, that an older version of a state wrote: row `i` of the result replaces row `i`, absent removes it. Asked for the
+    /// versions in the state's `migrates_versions` only, between calls of [`Operator::process`], and any number of times with the same bytes.
     ///
     /// # Errors
     /// As [`Operator::process`]; [`CallError::Reject`] names rows that keep their old bytes.
-    fn migrate(&mut self, state: u32, from_version: u32, values: &BytesColumn) -> Result<BytesColumn, CallError> {
+    fn migrate(&mut self, old: OldValues<'_>) -> Result<BytesColumn, CallError> {
         Err(CallError::Host(format!(
-            "{} value(s) of version {from_version} in state {state}: the operator migrates none",
-            values.len()
+            "{} value(s) of version {} in state {}: the operator migrates none",
+            old.values.len(),
+            old.from_version,
+            old.state
         )))
     }
+}
+
+/// Values that an older version of a state wrote.
+#[derive(Debug, Clone, Copy)]
+pub struct OldValues<'a> {
+    /// Position of the state in the descriptor.
+    pub state: u32,
+    /// The version that wrote them.
+    pub from_version: u32,
+    /// Their bytes; all present.
+    pub values: &'a BytesColumn,
+    /// Time the call may take in milliseconds; running longer is [`CallError::Timeout`].
+    pub time_limit_ms: u64,
 }
 
 /// Makes instances of one configured operator: a compiled module, its name and its configuration. Shared by all workers.
@@ -59,6 +74,9 @@ pub enum CallError {
     /// These rows cannot be processed: the engine takes them out, applies the error policy and calls again with the rest.
     #[error("{} record(s) rejected", .0.len())]
     Reject(Vec<(u32, String)>),
+    /// The operator is at fault for these rows, as it would be alone with each: the engine applies the error policy and calls again with the rest.
+    #[error("failed on {} record(s)", .0.len())]
+    Blame(Vec<(u32, String)>),
     /// Something other than the rows is at fault and may pass: the engine repeats the call, as often as `retries` says.
     #[error("asked for a retry: {0}")]
     Retry(String),
@@ -116,6 +134,6 @@ impl CallError {
     /// Whether the engine knows what to do about it without smaller batches.
     #[must_use]
     pub fn names_its_rows(&self) -> bool {
-        matches!(self, Self::Reject(_) | Self::Retry(_) | Self::Stop(_) | Self::Host(_))
+        matches!(self, Self::Reject(_) | Self::Blame(_) | Self::Retry(_) | Self::Stop(_) | Self::Host(_))
     }
 }

@@ -54,6 +54,24 @@ pub enum Meta {
     Restoring,
 }
 
+/// Which cells are shown, and from which end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CellRange<'a> {
+    /// Key of the first cell, or what comes before it.
+    pub start: &'a [u8],
+    /// What the keys of all cells come before; none for no end.
+    pub end: Option<&'a [u8]>,
+    /// Whether the cell with the highest key is first.
+    pub descending: bool,
+}
+
+/// The lowest key after all that begin with `prefix`; none if no key is.
+#[must_use]
+pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let (last, head) = prefix.iter().rposition(|&byte| byte < 0xff).and_then(|at| prefix.get(..=at)?.split_last())?;
+    Some([head, &[last + 1]].concat())
+}
+
 /// Durable keyed state: the fold of all commits up to `applied`, nothing else.
 pub trait StateBackend: Send + Sync {
     /// Appends the value of each cell to `values`, absent where there is none.
@@ -61,6 +79,12 @@ pub trait StateBackend: Send + Sync {
     /// # Errors
     /// When the store cannot be read; a failed read never becomes "absent".
     fn read(&self, keys: &BytesColumn, values: &mut BytesColumn) -> Result<(), StateError>;
+
+    /// Shows the cells of a range in byte order of their keys, or against it, until `visit` returns false.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn range(&self, range: CellRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError>;
 
     /// Shows the cells whose keys begin with `prefix` and come after `after`, in byte order, until `visit` returns false.
     ///
@@ -71,7 +95,12 @@ pub trait StateBackend: Send + Sync {
         prefix: &[u8],
         after: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StateError>;
+    ) -> Result<(), StateError> {
+        let after = after.filter(|after| *after >= prefix);
+        let end = prefix_end(prefix);
+        let range = CellRange { start: after.unwrap_or(prefix), end: end.as_deref(), descending: false };
+        self.range(range, &mut |key, value| after == Some(key) || visit(key, value))
+    }
 
     /// Writes cells and facts in one atomic batch; a fact with `None` is removed. With `sync` the batch is on disk when this returns.
     ///
@@ -105,6 +134,14 @@ pub struct StateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix_is_the_first_key_behind_it() {
+        assert_eq!(prefix_end(b"ab").as_deref(), Some(b"ac".as_slice()));
+        assert_eq!(prefix_end(b"a\xff\xff").as_deref(), Some(b"b".as_slice()));
+        assert_eq!(prefix_end(b"\xff\xff"), None);
+        assert_eq!(prefix_end(b""), None);
+    }
 
     #[test]
     fn of_several_changes_of_a_key_the_last_is_kept() {

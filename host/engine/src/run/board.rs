@@ -4,6 +4,7 @@ pub use crate::call::OwnMetric;
 
 use crate::call::OwnMetrics;
 use crate::swap::{MigrationStatus, SwapStatus};
+use crate::task::Migrated;
 use millstream_model::commit::CommitRecord;
 use millstream_model::plan::Plan;
 use serde::Serialize;
@@ -53,10 +54,25 @@ pub struct OperatorCounters {
     pub calls_failed: Counter,
     /// Time in calls, in nanoseconds.
     pub busy_ns: Counter,
+    /// Values of its state that were migrated, before a call or by a sweep.
+    pub migrated: Counter,
+    /// Values of its state that could not be migrated.
+    pub migrations_refused: Counter,
     /// Bytes its cached state holds, as of the last cut of each worker.
     pub state_bytes: AtomicU64,
     /// Its own metrics, of committed epochs.
     pub own: Arc<OwnMetrics>,
+}
+
+impl OperatorCounters {
+    /// Adds what a task has migrated.
+    pub fn add_migrated(&self, migrated: &Migrated) {
+        if *migrated != Migrated::default() {
+            self.migrated.add(migrated.values);
+            self.migrations_refused.add(migrated.refused);
+            self.calls_failed.add(migrated.calls_failed);
+        }
+    }
 }
 
 /// What has been written to a sink.
@@ -155,7 +171,7 @@ impl Board {
     }
 
     /// Shows how far the sweep of an operator's old values is; `None`: there is none.
-    pub fn show_migration(&self, operator: usize, migration: Option<MigrationStatus>) {
+    pub(super) fn show_migration(&self, operator: usize, migration: Option<MigrationStatus>) {
         self.update_swap(operator, |status| status.migration = migration);
     }
 

@@ -4,7 +4,8 @@ use super::swaps::Swaps;
 use super::{Control, RunEnd, RunError};
 use crate::commit::{Committer, EpochEnd, EpochLost, cut};
 use crate::ports::{CheckpointDone, CheckpointError, CheckpointKind, Checkpoints};
-use crate::worker::{Command, Part, Report, Shared, WorkerError};
+use crate::swap::sweep;
+use crate::worker::{Command, Part, Report, Shared, WorkerError, check_copies};
 use millstream_model::commit::{CommitRecord, OperatorCommit};
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
@@ -235,20 +236,25 @@ impl Coordinator {
 
     /// Commits the epoch, all parts of which are in.
     fn commit(&mut self) -> Result<Option<RunEnd>, RunError> {
-        let parts: Vec<Part> = self.epoch.parts.iter_mut().filter_map(Option::take).collect();
+        let mut parts: Vec<Part> = self.epoch.parts.iter_mut().filter_map(Option::take).collect();
         let finished = parts.iter().all(|part| part.ended);
         self.show_progress(&parts);
         self.swaps.take_parts(&parts);
         if !self.judge_trial()? {
             return Ok(None);
         }
+        let lineup = Arc::clone(self.swaps.lineup());
+        check_copies(&lineup.plan, &parts)?;
+        let sweeps: Vec<_> = parts.iter_mut().map(|part| std::mem::take(&mut part.sweeps)).collect();
+        let mut older_versions = lineup.older_versions.clone();
+        sweep::finish(&lineup.plan, &sweeps, &mut older_versions);
         let mut end = EpochEnd {
             positions: Vec::new(),
             operators: self.operators(),
             changes: Vec::new(),
             gaps: Vec::new(),
             finished,
-            older_versions: self.swaps.lineup().older_versions.clone(),
+            older_versions,
             force: self.epoch.is_last || !self.savepoints.is_empty() || self.swaps.forces_commit(),
         };
         for part in parts {
@@ -264,6 +270,9 @@ impl Coordinator {
                 None => return Ok(None),
             },
         };
+        for (at, _) in lineup.plan.operators.iter().enumerate() {
+            self.shared.board.show_migration(at, sweep::status(&lineup.plan, at, &sweeps));
+        }
         self.after_commit(record, finished)
     }
 
@@ -274,6 +283,7 @@ impl Coordinator {
         if let Some(record) = &record {
             let took_ms = self.epoch.cut_ms.map_or(0, |cut_ms| now_ms.saturating_sub(cut_ms));
             self.shared.board.committed(record, took_ms);
+            self.swaps.take_older_versions(record);
             self.lookout.acknowledged(record);
             for (counters, records) in self.shared.board.sinks.iter().zip(&self.epoch.records) {
                 counters.records.add(*records);

@@ -18,7 +18,9 @@ use crate::commit::{Auditor, CommitPorts, Committer, CommitterSettings, Identity
 use crate::ports::{
     Checkpoints, Clock, CommitsReader, LogError, OpenError, OperatorFactory, RecordSizesReader, Source, SourceError,
 };
-use crate::worker::{Command, WorkerError};
+use crate::swap::Refusal;
+use crate::swap::plan::unread;
+use crate::worker::{Command, Lineup, WorkerError};
 use board::RunPhase;
 use coordinator::{Coordinator, CoordinatorParts};
 use lookout::{Lookout, Sizes};
@@ -115,6 +117,7 @@ fn run_until_the_end(
     let shared = wiring::share(plan, control, &ports.clock, (&limits, topics));
     let maker = PartsMaker { shared: Arc::clone(&shared), store };
     let lineup = Arc::new(maker.first(plan, &ports.operators, &started.catalog, committer.applied()));
+    refuse_unread(&lineup)?;
     let workers = wiring::make_workers(&shared, &lineup, ports.sources, &started.positions)?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();
@@ -138,6 +141,15 @@ fn run_until_the_end(
         let _ = thread.join();
     }
     end
+}
+
+/// Refuses to begin with a module that cannot read what lies in the store.
+fn refuse_unread(lineup: &Lineup) -> Result<(), OpenError> {
+    lineup.operators.iter().try_for_each(|parts| {
+        let refusals = unread(&parts.node.descriptor, &parts.older_versions);
+        let refused = |refusal: &Refusal| OpenError { operator: parts.node.id.clone(), reason: refusal.to_string() };
+        refusals.first().map_or(Ok(()), |refusal| Err(refused(refusal)))
+    })
 }
 
 /// The topic that each source reads, by the source's id; those that read none are not there.

@@ -123,6 +123,21 @@ impl Swaps {
         &self.running
     }
 
+    /// Takes over which versions of values still lie about from a commit of the epoch that ran the lineup: sweeps make them fewer.
+    pub(super) fn take_older_versions(&mut self, record: &CommitRecord) {
+        if self.running.older_versions == record.older_versions {
+            return;
+        }
+        let Lineup { plan, operators, .. } = self.running.as_ref();
+        let older_versions = record.older_versions.clone();
+        let lineup = Lineup { plan: Arc::clone(plan), operators: operators.clone(), older_versions };
+        let swept = Arc::new(lineup);
+        if Arc::ptr_eq(&self.running, &self.committed) {
+            self.committed = Arc::clone(&swept);
+        }
+        self.running = swept;
+    }
+
     fn now_ms(&self) -> u64 {
         self.maker.shared.clock.monotonic_ms()
     }

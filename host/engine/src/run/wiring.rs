@@ -61,6 +61,7 @@ impl PartsMaker {
             port_sinks: node.outputs.iter().map(sinks).collect(),
             sizes: Arc::clone(&shared.sizes),
             inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
+            input_kinds: node.descriptor.inputs.iter().map(|input| input.kind).collect(),
             metrics: shared.board.operators.get(at).map(|counters| Arc::clone(&counters.own)).unwrap_or_default(),
             places: Arc::clone(&shared.places),
         };

@@ -9,6 +9,7 @@ mod probation;
 mod request;
 pub mod restart;
 mod status;
+pub mod sweep;
 mod trial;
 
 pub use plan::{Refusal, StatePlan, StateVerdict, Surroundings, SwapPlan};

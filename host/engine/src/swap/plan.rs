@@ -4,7 +4,7 @@ mod states;
 #[cfg(test)]
 mod tests;
 
-pub use states::{StatePlan, StateVerdict, older_at_start};
+pub use states::{StatePlan, StateVerdict, older_at_start, unread};
 
 use millstream_model::descriptor::Descriptor;
 use millstream_model::ids::{Digest, Generation, OperatorIndex};

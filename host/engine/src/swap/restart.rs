@@ -229,13 +229,7 @@ mod tests {
     }
 
     fn state(name: &str, version: u32) -> StateDescriptor {
-        StateDescriptor {
-            name: name.to_owned(),
-            kind: StateKind::Value,
-            version,
-            reads_versions: Vec::new(),
-            migrates_versions: Vec::new(),
-        }
+        StateDescriptor { version, ..StateDescriptor::new(name, StateKind::Value) }
     }
 
     fn plan(states: &[(&str, u32)]) -> Plan {

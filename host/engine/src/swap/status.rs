@@ -99,13 +99,17 @@ impl SwapPhase {
     }
 }
 
-/// How far the sweep of old versions of values is.
+/// How far the sweep of old versions of values is, as of the last commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct MigrationStatus {
     /// Cells seen.
     pub done: u64,
-    /// Cells there are, estimated.
-    pub total: u64,
+    /// Cells there are, taken from those that were seen: keys are spread evenly. `None` before there is anything to go by.
+    pub total: Option<u64>,
+    /// Cells migrated by the sweep; those that records touched first are not among them.
+    pub migrated: u64,
+    /// Cells that cannot be migrated: they keep their bytes, and records of their keys are refused. A sweep that is through stays here as long as there are any.
+    pub refused: u64,
 }
 
 /// What happened to a swap, for people.

@@ -2,19 +2,24 @@
 
 mod dead_letter;
 mod door;
+mod migrate;
 mod outputs;
 mod parts;
 mod step;
+mod sweep;
 mod verdicts;
 
 pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
 pub use door::{Door, admit_keys};
+pub use migrate::Migrated;
 pub use parts::TaskParts;
 pub use step::{Step, next_step};
 pub use verdicts::{Verdict, Verdicts};
 
 use crate::call::{Call, Mark, Measured, Rejection};
+use crate::keyed::Share;
 use crate::ports::{CallError, ChangeSet, OpenError, Operator};
+use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
 
@@ -29,6 +34,8 @@ pub struct Task {
     /// What the open epoch has measured, and the one that was cut last.
     measured: Measured,
     measured_frozen: Measured,
+    migrated: Migrated,
+    sweep: Option<sweep::Sweep>,
 }
 
 /// What became of one call.
@@ -42,6 +49,11 @@ pub enum Attempt {
 
 /// What is kept of a task when a part of a batch is searched for the record at fault.
 const SEARCH_LIMIT_MS_MIN: u64 = 30;
+
+/// Time that a call with so many rows may take, in milliseconds.
+fn time_limit_ms(limits: &OperatorLimits, rows: usize) -> u64 {
+    limits.batch_time_ms + limits.record_time_us * rows as u64 / 1_000
+}
 
 impl Task {
     /// Makes a task with an instance of its own.
@@ -63,17 +75,20 @@ impl Task {
             record_ns: 0,
             measured: Measured::default(),
             measured_frozen: Measured::default(),
+            migrated: Migrated::default(),
+            sweep: None,
         }
     }
 
     /// Goes on with another instance, which has the same states; what is held of them stays. Gives back the instance before.
     pub fn take_over(&mut self, parts: &Arc<TaskParts>, operator: Box<dyn Operator>) -> Box<dyn Operator> {
         if let Some(call) = &mut self.call {
-            call.state.describe(parts.columns.clone());
+            call.state.describe(parts.columns.clone(), &parts.older_versions);
             call.rules = Arc::clone(&parts.rules);
         }
         self.parts = Arc::clone(parts);
         self.record_ns = 0;
+        self.sweep = None;
         std::mem::replace(&mut self.operator, operator)
     }
 
@@ -83,12 +98,23 @@ impl Task {
         &self.parts
     }
 
+    /// Says which part of the operator's state is this task's; all of it until then.
+    pub fn share_state(&mut self, share: &Share) {
+        if let Some(call) = &mut self.call {
+            call.state.share(share.clone());
+        }
+    }
+
     /// Makes one call. `searching`: part of a batch that timed out, given less time unless it is a single record.
     pub fn attempt(&mut self, input: u32, batch: &Arc<RecordBatch>, mark: Mark, searching: bool) -> Attempt {
         let Some(mut call) = self.call.take() else {
             return Attempt::Failed(CallError::Host("the operator is called while it is called".to_owned()));
         };
         call.begin(input, Arc::clone(batch), mark, self.parts.node.keyed);
+        if let Err(error) = self.ready(&mut call) {
+            self.give_back(call);
+            return Attempt::Failed(error);
+        }
         call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
         fail::fail_point!("mid_guest_call");
         let (call, result) = self.operator.process(call);
@@ -100,15 +126,14 @@ impl Task {
                 Attempt::Applied(std::mem::take(&mut call.staged.rejections))
             }
             Err(error) => {
-                call.staged.clear();
+                call.discard();
                 Attempt::Failed(error)
             }
         }
     }
 
     fn time_limit_ms(&self, rows: usize, searching: bool) -> u64 {
-        let limits = &self.parts.node.limits;
-        let full = limits.batch_time_ms + limits.record_time_us * rows as u64 / 1_000;
+        let full = time_limit_ms(&self.parts.node.limits, rows);
         if !searching || rows == 1 {
             return full;
         }
@@ -137,11 +162,13 @@ impl Task {
     /// Ends the open epoch of the state; see [`KeyedState::freeze`].
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
         self.measured_frozen.append(std::mem::take(&mut self.measured));
+        self.sweep_ends_epoch();
         self.call.as_mut().map_or(0, |call| call.state.freeze(changes))
     }
 
     /// See [`KeyedState::applied`]; then makes room down to `memory_bytes_max`.
     pub fn applied(&mut self, frozen: u32, memory_bytes_max: usize) {
+        self.sweep_applied();
         if let Some(call) = &mut self.call {
             call.rules.metrics.publish(std::mem::take(&mut self.measured_frozen));
             call.state.applied(frozen);
@@ -166,13 +193,15 @@ impl Task {
         self.call.as_ref().map_or(0, |call| call.state.memory_bytes())
     }
 
-    /// Bytes of state changed in the open epoch, nearly: changed keys are taken to be of average size.
+    /// Bytes of state changed in the open epoch, nearly.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
-        self.call.as_ref().map_or(0, |call| {
-            let keys = call.state.key_count().max(1);
-            call.state.memory_bytes() / keys * call.state.dirty_count()
-        })
+        self.call.as_ref().map_or(0, |call| call.state.dirty_bytes())
+    }
+
+    /// What the broadcast states hold, by state; see [`KeyedState`].
+    pub fn table_digests(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.call.iter().flat_map(|call| call.state.table_digests())
     }
 
     /// Drops the open and the frozen epoch, and the instance that ran in them.
@@ -180,6 +209,7 @@ impl Task {
     /// # Errors
     /// When a new instance cannot be made.
     pub fn reset(&mut self) -> Result<(), OpenError> {
+        self.sweep_drops_epochs();
         self.measured = Measured::default();
         self.measured_frozen = Measured::default();
         if let Some(call) = &mut self.call {
@@ -191,3 +221,6 @@ impl Task {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@ impl TaskParts {
     /// The state of a task that begins: nothing of it is in memory.
     #[must_use]
     pub fn state(&self) -> KeyedState {
-        KeyedState::new(self.columns.clone(), Arc::clone(&self.store))
+        let mut state = KeyedState::new(self.columns.clone(), Arc::clone(&self.store));
+        state.set_older_versions(&self.older_versions);
+        state
     }
 }

@@ -5,8 +5,8 @@ use crate::ports::CallError;
 pub enum Step {
     /// Refuse these rows and call again with the rest: the operator will not have them.
     Refuse(Vec<(u32, String)>),
-    /// Refuse the one row of the call: the operator is at fault for it.
-    Blame(String),
+    /// Refuse these rows and call again with the rest: the operator is at fault for them.
+    Blame(Vec<(u32, String)>),
     /// Make the same call again after a pause.
     Retry {
         /// The pause in milliseconds.
@@ -39,11 +39,12 @@ pub fn next_step(error: CallError, rows: usize, attempts: u32, retries: u32) -> 
     match error {
         CallError::Stop(reason) | CallError::Host(reason) => Step::Stop(reason),
         CallError::Reject(refused) if !refused.is_empty() => Step::Refuse(refused),
+        CallError::Blame(blamed) => Step::Blame(blamed),
         CallError::Retry(_) if attempts <= retries => {
             Step::Retry { after_ms: (10u64 << attempts.min(10)).min(RETRY_PAUSE_MS_MAX) }
         }
         failed if rows > 1 => Step::Split { at: rows / 2, timed_out: matches!(failed, CallError::Timeout { .. }) },
-        failed => Step::Blame(failed.to_string()),
+        failed => Step::Blame(vec![(0, failed.to_string())]),
     }
 }
 
@@ -61,7 +62,7 @@ mod tests {
             || CallError::Panic { text: "index out of bounds".to_owned(), backtrace: Some("   0: f".to_owned()) };
         assert_eq!(next_step(panic(), 8, 1, 3), Step::Split { at: 4, timed_out: false });
         let reason = "gave up: index out of bounds\n   0: f".to_owned();
-        assert_eq!(next_step(panic(), 1, 1, 3), Step::Blame(reason));
+        assert_eq!(next_step(panic(), 1, 1, 3), Step::Blame(vec![(0, reason)]));
     }
 
     #[test]
@@ -73,7 +74,7 @@ mod tests {
             halvings += 1;
         }
         assert_eq!((rows, halvings), (1, 12));
-        assert_eq!(next_step(trap(), 1, 1, 0), Step::Blame("trapped: unreachable".to_owned()));
+        assert_eq!(next_step(trap(), 1, 1, 0), Step::Blame(vec![(0, "trapped: unreachable".to_owned())]));
     }
 
     #[test]

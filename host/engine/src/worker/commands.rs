@@ -51,8 +51,9 @@ impl Worker {
         for (task, frozen) in self.tasks.iter_mut().zip(self.cut.frozen()) {
             task.applied(*frozen, memory_bytes_max);
         }
-        if record.is_some() {
-            self.untold = record;
+        if let Some(record) = record {
+            self.take_older_versions(&record);
+            self.untold = Some(record);
         }
     }
 

@@ -1,3 +1,4 @@
+use super::copies::TableCopy;
 use super::switch::Switch;
 use super::{Part, Report, Worker, WorkerError};
 use crate::swap::Tally;
@@ -95,11 +96,14 @@ impl Worker {
             ..Part::default()
         };
         for (at, (task, frozen)) in self.tasks.iter_mut().zip(&mut self.cut.frozen).enumerate() {
+            let copies = task.table_digests();
+            part.copies.extend(copies.map(|(state, digest)| TableCopy { operator: at, state, digest }));
             *frozen = task.freeze(&mut part.changes);
             if let Some(counters) = self.shared.board.operators.get(at) {
                 counters.state_bytes.store(task.state_bytes() as u64, Ordering::Relaxed);
             }
         }
+        part.sweeps = self.sweep_parts();
         self.tallies.fill(Tally::default());
         self.report(Report::Part(part));
         self.exchange.end_cut();

@@ -2,6 +2,7 @@ use super::{Report, Worker, WorkerError};
 use crate::call::Call;
 use crate::exchange::{Parcel, split_rows};
 use crate::swap::Tally;
+use millstream_model::descriptor::InputKind;
 use millstream_model::ids::{OperatorIndex, SinkIndex};
 use millstream_model::plan::Target;
 use millstream_model::record::RecordBatch;
@@ -13,6 +14,9 @@ const OUTPUT_ROWS: usize = 4_096;
 
 /// Bytes after which outputs are handed to the committer.
 const OUTPUT_BYTES: usize = 1 << 20;
+
+/// Who puts the records of broadcast inputs into an order, and tells what became of them.
+pub(super) const FIRST_WORKER: usize = 0;
 
 /// Emptied batches kept for later.
 const SPARE_MAX: usize = 16;
@@ -40,7 +44,13 @@ impl Worker {
     fn hand_over(&mut self, operator: OperatorIndex, input: u32, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
         let plan = Arc::clone(&self.plan);
         let Some(node) = plan.operator(operator) else { return Ok(()) };
-        if !node.keyed || self.exchange.workers() == 1 {
+        if self.exchange.workers() == 1 {
+            return self.run_operator(operator.at(), input, batch);
+        }
+        if node.descriptor.input_kind(input) == InputKind::Broadcast {
+            return self.broadcast(operator, input, batch);
+        }
+        if !node.keyed {
             return self.run_operator(operator.at(), input, batch);
         }
         self.touched = true;
@@ -66,6 +76,39 @@ impl Worker {
         let mut part = self.empty_batch();
         part.gather(batch, &rows);
         self.run_and_reuse(operator, input, part)
+    }
+
+    /// Hands records to every worker: by way of the first one, so that all of them see the records of all partitions in one order.
+    fn broadcast(&mut self, operator: OperatorIndex, input: u32, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
+        self.touched = true;
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.operator(operator) else { return Ok(()) };
+        let mark = self.mark;
+        let parcel = || Parcel { operator: operator.0, input, mark, batch: RecordBatch::clone(batch) };
+        if self.exchange.worker() != FIRST_WORKER {
+            // Whatever comes to the first worker for the stage before is on to all workers before that one says it has nothing more for this stage.
+            self.exchange.push(FIRST_WORKER, node.stage.saturating_sub(1), parcel());
+            return Ok(());
+        }
+        for other in 1..self.exchange.workers() {
+            self.exchange.push(other, node.stage, parcel());
+        }
+        self.run_operator(operator.at(), input, batch)
+    }
+
+    /// Takes what another worker sent.
+    pub(super) fn take_parcel(&mut self, parcel: Parcel) -> Result<(), WorkerError> {
+        let (operator, input, batch) = (OperatorIndex(parcel.operator), parcel.input, Arc::new(parcel.batch));
+        if self.exchange.worker() == FIRST_WORKER && self.is_broadcast(operator.at(), input) {
+            return self.broadcast(operator, input, &batch);
+        }
+        self.run_operator(operator.at(), input, &batch)
+    }
+
+    /// Whether an input gets all records on all workers.
+    pub(super) fn is_broadcast(&self, at: usize, input: u32) -> bool {
+        let node = self.plan.operators.get(at);
+        node.is_some_and(|node| node.descriptor.input_kind(input) == InputKind::Broadcast)
     }
 
     fn run_and_reuse(&mut self, operator: OperatorIndex, input: u32, batch: RecordBatch) -> Result<(), WorkerError> {

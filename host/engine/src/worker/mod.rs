@@ -1,6 +1,7 @@
 //! A worker: the thread that takes records from its sources through its operators to the sinks, and cuts its part of every epoch.
 
 mod commands;
+mod copies;
 mod cut;
 mod deliver;
 mod intake;
@@ -8,9 +9,11 @@ mod lineup;
 mod protocol;
 mod refuse;
 mod search;
+mod sweep;
 mod switch;
 mod trial;
 
+pub use copies::{TableCopy, check_copies};
 pub use lineup::Lineup;
 pub use protocol::{Command, Part, Report, WorkerError};
 pub use switch::{Reset, Switch};
@@ -18,6 +21,7 @@ pub use trial::{Quota, TrialFault, Watch};
 
 use crate::call::{Mark, SizeLimits};
 use crate::exchange::Exchange;
+use crate::keyed::Share;
 use crate::places::Places;
 use crate::ports::{Clock, Source};
 use crate::run::board::Board;
@@ -92,6 +96,8 @@ pub struct Worker {
     touched: bool,
     /// Whether the delivery in hand is to be repeated in small pieces.
     retreat: bool,
+    /// Whether the records in hand come to every worker, and another one tells what became of them.
+    is_echo: bool,
     committed_told_ms: u64,
     /// The newest commit, if the sources have not been told.
     untold: Option<Arc<CommitRecord>>,
@@ -105,6 +111,8 @@ pub struct Worker {
     watch: Option<Watch>,
     /// Whether the watched record was failed on.
     has_failed_again: bool,
+    /// When a slice of a sweep is due.
+    pace: sweep::Pace,
 }
 
 /// What a worker is made of.
@@ -130,7 +138,7 @@ impl Worker {
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
         let sinks = parts.plan.sinks.len();
-        Self {
+        let mut worker = Self {
             intake: Intake::new(parts.sources, parts.plan.batch),
             cut: Cut::new(parts.tasks.len()),
             split: vec![Vec::new(); parts.exchange.workers()],
@@ -147,6 +155,7 @@ impl Worker {
             is_held: false,
             touched: false,
             retreat: false,
+            is_echo: false,
             committed_told_ms: 0,
             untold: None,
             awaits: None,
@@ -155,9 +164,18 @@ impl Worker {
             tallies: vec![Tally::default(); parts.plan.operators.len()],
             watch: None,
             has_failed_again: false,
+            pace: sweep::Pace::default(),
             plan: parts.plan,
             shared: parts.shared,
-        }
+        };
+        worker.share_state();
+        worker
+    }
+
+    /// Tells every task which part of its operator's state is this worker's.
+    pub(super) fn share_state(&mut self) {
+        let share = Share::of(self.exchange.worker(), self.exchange.workers() as u32);
+        self.tasks.iter_mut().for_each(|task| task.share_state(&share));
     }
 
     /// Works until told to stop, or until it cannot go on, which it reports.
@@ -192,6 +210,7 @@ impl Worker {
         if self.awaits.is_some() {
             return Ok(());
         }
+        self.sweep()?;
         if self.may_read() { self.read() } else { self.wait() }
     }
 
@@ -226,7 +245,7 @@ impl Worker {
             // There is no batch of a source that could come again instead.
             self.touched = true;
             self.mark = parcel.mark;
-            self.run_operator(parcel.operator as usize, parcel.input, &Arc::new(parcel.batch))?;
+            self.take_parcel(parcel)?;
             patience = Duration::ZERO;
         }
         Ok(())

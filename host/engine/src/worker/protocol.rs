@@ -1,9 +1,11 @@
 //! What the committer and its workers tell each other.
 
+use super::copies::TableCopy;
 use super::switch::{Reset, Switch};
 use super::trial::TrialFault;
 use crate::ports::{ChangeSet, OpenError, PartitionProgress, SourceError};
 use crate::swap::Tally;
+use crate::swap::sweep::SweepPart;
 use millstream_model::commit::{CommitRecord, Gap, PartitionPosition};
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
@@ -76,10 +78,14 @@ pub struct Part {
     pub gaps: Vec<Gap>,
     /// Whether all its sources have come to their end.
     pub ended: bool,
+    /// How far its sweeps of old state were at the cut.
+    pub sweeps: Vec<SweepPart>,
     /// What each operator did, in the order of the plan.
     pub tallies: Vec<Tally>,
     /// Whether an operator failed on the record that is watched.
     pub has_failed_again: bool,
+    /// What its copies of broadcast states hold.
+    pub copies: Vec<TableCopy>,
 }
 
 /// Why a worker cannot go on.
@@ -108,6 +114,21 @@ pub enum WorkerError {
         place: String,
         /// How large, for what, and what to do.
         reason: String,
+    },
+    /// A worker's copy of a broadcast state is not what the others have.
+    #[error(
+        "operator `{operator}` did not do the same with the same records of its broadcast input on every worker: worker {worker} has other entries in `{state}` than worker {other}. \
+         Nothing of it is committed. A restart begins with what is; if it comes again, `process-broadcast` depends on something beside the records, or hits a limit"
+    )]
+    CopiesDiffer {
+        /// Its id.
+        operator: String,
+        /// Name of the state.
+        state: String,
+        /// A worker,
+        worker: usize,
+        /// and another one.
+        other: usize,
     },
     /// A thread panicked: a bug in Millstream.
     #[error("a worker thread panicked: {0}; the pipeline stands at its last commit, please report this")]

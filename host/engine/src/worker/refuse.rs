@@ -9,11 +9,12 @@ use millstream_model::record::RecordBatch;
 use std::sync::Arc;
 
 impl Worker {
-    /// Takes out of a batch what may not enter the operator: records without a key or with one that is too long, and those it has failed on before.
-    pub(super) fn admit(&mut self, at: usize, whole: Portion) -> Result<Portion, WorkerError> {
+    /// Takes out of a batch what may not enter the operator: records without a key or with one that is too long, and those it has failed on before. To a broadcast
+    /// input keys mean nothing.
+    pub(super) fn admit(&mut self, at: usize, whole: Portion, is_broadcast: bool) -> Result<Portion, WorkerError> {
         let plan = Arc::clone(&self.plan);
         let Some(node) = plan.operators.get(at) else { return Ok(whole) };
-        let door = admit_keys(node, &whole.batch);
+        let door = if is_broadcast { None } else { admit_keys(node, &whole.batch) };
         if door.is_none() && self.verdicts.is_empty() {
             return Ok(whole);
         }
@@ -65,11 +66,14 @@ impl Worker {
     pub(super) fn refuse(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: &str) -> Result<(), WorkerError> {
         let (plan, shared) = (Arc::clone(&self.plan), Arc::clone(&self.shared));
         let Some(node) = plan.operators.get(at) else { return Ok(()) };
+        self.touched = true;
+        if self.is_echo {
+            return Ok(());
+        }
         let counters = shared.board.operators.get(at);
         if let Some(counters) = counters {
             counters.refused.add(1);
         }
-        self.touched = true;
         match (node.on_error, plan.dead_letters) {
             (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, reason.to_owned())),
             (ErrorPolicy::DeadLetter, Some(_)) => {

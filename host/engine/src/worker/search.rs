@@ -1,3 +1,4 @@
+use super::deliver::FIRST_WORKER;
 use super::{Worker, WorkerError};
 use crate::call::{Call, Mark, Rejection};
 use crate::planted::Bug;
@@ -34,14 +35,25 @@ impl Portion {
     }
 }
 
+impl Portion {
+    /// The portion without rows that were refused.
+    fn without(&self, refused: &[(u32, String)]) -> Self {
+        let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);
+        let left: Vec<u32> = (0..self.batch.len() as u32).filter(is_left).collect();
+        self.part(&left, self.searching)
+    }
+}
+
 impl Worker {
     /// Has an operator process a batch, whatever it takes: what it cannot process is refused record by record, the rest has its effects.
     pub(super) fn run_operator(&mut self, at: usize, input: u32, batch: &Arc<RecordBatch>) -> Result<(), WorkerError> {
-        if let Some(counters) = self.shared.board.operators.get(at) {
+        let is_broadcast = self.is_broadcast(at, input);
+        self.is_echo = is_broadcast && self.exchange.worker() != FIRST_WORKER;
+        if let Some(counters) = self.shared.board.operators.get(at).filter(|_| !self.is_echo) {
             counters.records_in.add(batch.len() as u64);
         }
         let whole = Portion { batch: Arc::clone(batch), rows: None, searching: false, attempts: 0 };
-        let mut portions = vec![self.admit(at, whole)?];
+        let mut portions = vec![self.admit(at, whole, is_broadcast)?];
         while let Some(mut portion) = portions.pop() {
             if portion.batch.is_empty() {
                 continue;
@@ -73,6 +85,7 @@ impl Worker {
         if let Some(counters) = counters {
             counters.calls.add(1);
             counters.busy_ns.add(elapsed_ns);
+            counters.add_migrated(&task.take_migrated());
         }
         let rejections = match attempt {
             Attempt::Applied(rejections) => rejections,
@@ -133,12 +146,17 @@ impl Worker {
             self.plan.operators.get(at).map_or_else(Default::default, |node| (node.retries, node.digest));
         let count = portion.batch.len() as u32;
         match next_step(error, portion.batch.len(), portion.attempts, retries) {
-            Step::Blame(reason) if self.is_tried(at) => return Err(self.stopped(at, &portion.batch, 0, reason)),
-            Step::Blame(reason) => {
-                self.blame(at, &portion.batch, 0);
-                let verdict = Verdict { row: portion.delivered_row(0), reason: reason.clone(), is_fault: true };
-                self.verdicts.remember((at as u16, digest), delivered, verdict);
-                self.refuse(at, &portion.batch, 0, &reason)?;
+            Step::Blame(blamed) => {
+                for (row, reason) in &blamed {
+                    if self.is_tried(at) {
+                        return Err(self.stopped(at, &portion.batch, *row, reason.clone()));
+                    }
+                    self.blame(at, &portion.batch, *row);
+                    let verdict = Verdict { row: portion.delivered_row(*row), reason: reason.clone(), is_fault: true };
+                    self.verdicts.remember((at as u16, digest), delivered, verdict);
+                    self.refuse(at, &portion.batch, *row, reason)?;
+                }
+                portions.push(portion.without(&blamed));
             }
             Step::Refuse(refused) => {
                 let rejected = refused.len() as u64;
@@ -148,9 +166,7 @@ impl Worker {
                     self.verdicts.remember((at as u16, digest), delivered, verdict);
                     self.refuse(at, &portion.batch, *row, reason)?;
                 }
-                let is_left = |row: &u32| refused.iter().all(|(other, _)| other != row);
-                let left: Vec<u32> = (0..count).filter(is_left).collect();
-                portions.push(portion.part(&left, portion.searching));
+                portions.push(portion.without(&refused));
             }
             Step::Retry { after_ms } => {
                 self.shared.clock.pause(after_ms);

@@ -120,6 +120,7 @@ impl Worker {
             discard(std::mem::replace(task, Task::with(parts, instance)));
             self.cut.forget(at);
         }
+        self.share_state();
         self.plan = Arc::clone(&switch.lineup.plan);
         self.trial = switch.quota.as_ref().map(|quota| Trial::new(at, quota));
         Ok(())
@@ -139,6 +140,7 @@ impl Worker {
                 self.cut.forget(at);
             }
         }
+        self.share_state();
         self.plan = Arc::clone(&reset.lineup.plan);
         self.intake.seek(&self.plan, &reset.positions)?;
         Ok(())

@@ -3,13 +3,15 @@ use super::*;
 use crate::call::{Call, CallRules, OutputColumns};
 use crate::exchange::INBOX_BYTES_MAX;
 use crate::fakes::{FakeState, Life};
+use crate::keyed::StateColumn;
 use crate::ports::{
     CallError, Clock, OpenError, Operator, OperatorFactory, PartitionProgress, Poll, RecordSizes, SourceError,
     SystemClock,
 };
 use crate::task::TaskParts;
+use millstream_model::cell::CellSpace;
 use millstream_model::commit::PartitionPosition;
-use millstream_model::descriptor::Descriptor;
+use millstream_model::descriptor::{Descriptor, StateDescriptor};
 use millstream_model::ids::{Digest, OperatorIndex, PartitionIndex, SinkIndex};
 use millstream_model::key_group::key_group;
 use millstream_model::limits::{BatchLimits, OperatorLimits};
@@ -18,6 +20,7 @@ use millstream_model::record::Origin;
 use std::sync::mpsc::channel;
 
 mod back_pressure;
+mod broadcast;
 mod clock;
 mod policies;
 mod switch;
@@ -224,12 +227,17 @@ fn parts(shared: &Shared, node: &OperatorNode, factory: &Arc<dyn OperatorFactory
             ports: vec!["out".to_owned()],
             inputs: vec![node.id.clone()],
             metrics: Arc::clone(&shared.board.operators[0].own),
+            input_kinds: node.descriptor.inputs.iter().map(|input| input.kind).collect(),
             ..CallRules::default()
         }),
-        columns: Vec::new(),
+        columns: (0..).zip(&node.descriptor.states).map(|(state, descriptor)| column(state, descriptor)).collect(),
         older_versions: Default::default(),
         store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),
     }
+}
+
+fn column(state: u8, descriptor: &StateDescriptor) -> StateColumn {
+    StateColumn { descriptor: descriptor.clone(), space: CellSpace { operator: 3, state } }
 }
 
 #[derive(Default)]

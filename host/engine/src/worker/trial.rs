@@ -101,6 +101,9 @@ impl Worker {
 
     /// Counts what an operator did.
     pub(super) fn count(&mut self, at: usize, done: Tally) {
+        if self.is_echo {
+            return;
+        }
         if let Some(tally) = self.tallies.get_mut(at) {
             tally.add(&done);
         }

@@ -2,7 +2,7 @@
 
 use crate::mutants::Mutant;
 use millstream_engine::fakes::{FakeFile, FakeSink, FakeState};
-use millstream_engine::ports::{ChangeSet, Meta, Sink, SinkError, StateBackend, StateError};
+use millstream_engine::ports::{CellRange, ChangeSet, Meta, Sink, SinkError, StateBackend, StateError};
 use millstream_model::column::BytesColumn;
 use millstream_model::record::RecordBatch;
 use std::sync::Arc;
@@ -24,13 +24,8 @@ impl StateBackend for MutantState {
         self.state.read(keys, values)
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StateError> {
-        self.state.scan(prefix, after, visit)
+    fn range(&self, range: CellRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
+        self.state.range(range, visit)
     }
 
     fn write(&self, changes: &[ChangeSet], meta: &[(Meta, Option<&[u8]>)], sync: bool) -> Result<(), StateError> {

@@ -53,13 +53,7 @@ impl Process {
         (seed, ends): (u64, &[i64]),
         mutant: Option<Mutant>,
     ) -> Self {
-        let descriptor = StateDescriptor {
-            name: "sum".to_owned(),
-            kind: StateKind::Value,
-            version: 1,
-            reads_versions: Vec::new(),
-            migrates_versions: Vec::new(),
-        };
+        let descriptor = StateDescriptor::new("sum", StateKind::Value);
         let columns = vec![StateColumn { descriptor, space: SPACE }];
         let rules = Arc::new(CallRules::default());
         let call = Call { state: KeyedState::new(columns, state), rules, ..Call::default() };

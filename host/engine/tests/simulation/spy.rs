@@ -1,6 +1,6 @@
 use millstream_engine::commit::codec::decode_commit;
 use millstream_engine::fakes::FakeDisk;
-use millstream_engine::ports::{ChangeSet, Meta, StateBackend, StateError};
+use millstream_engine::ports::{CellRange, ChangeSet, Meta, StateBackend, StateError};
 use millstream_model::column::BytesColumn;
 use millstream_model::commit::CommitRecord;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,13 +27,8 @@ impl StateBackend for SpiedState {
         self.state.read(keys, values)
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StateError> {
-        self.state.scan(prefix, after, visit)
+    fn range(&self, range: CellRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
+        self.state.range(range, visit)
     }
 
     fn write(&self, changes: &[ChangeSet], meta: &[(Meta, Option<&[u8]>)], sync: bool) -> Result<(), StateError> {

@@ -120,11 +120,9 @@ impl Version {
 
     pub(crate) fn descriptor(self) -> Descriptor {
         let state = |name: &str, version, reads: &[u32]| StateDescriptor {
-            name: name.to_owned(),
-            kind: StateKind::Value,
             version,
             reads_versions: reads.to_vec(),
-            migrates_versions: Vec::new(),
+            ..StateDescriptor::new(name, StateKind::Value)
         };
         let sum = match self.state {
             1 => state("sum", 1, &[2]),
@@ -133,7 +131,7 @@ impl Version {
         };
         let more = self.has_more.then(|| state("more", 1, &[]));
         Descriptor {
-            inputs: vec![InputDescriptor { name: "in".to_owned() }],
+            inputs: vec![InputDescriptor::records("in")],
             outputs: SINKS.map(str::to_owned).to_vec(),
             states: more.into_iter().chain([sum]).collect(),
         }

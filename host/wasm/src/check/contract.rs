@@ -1,12 +1,15 @@
 use wit_parser::{InterfaceId, Resolve, SourceMap};
 
 /// The contract's own files; the only copy.
-const OPERATOR: [(&str, &str); 9] = [
+const OPERATOR: [(&str, &str); 12] = [
+    ("broadcast-input.wit", include_str!("../../../../wit/operator/broadcast-input.wit")),
+    ("broadcast-state.wit", include_str!("../../../../wit/operator/broadcast-state.wit")),
     ("context.wit", include_str!("../../../../wit/operator/context.wit")),
     ("descriptors.wit", include_str!("../../../../wit/operator/descriptors.wit")),
     ("effects.wit", include_str!("../../../../wit/operator/effects.wit")),
     ("log.wit", include_str!("../../../../wit/operator/log.wit")),
     ("metrics.wit", include_str!("../../../../wit/operator/metrics.wit")),
+    ("migration.wit", include_str!("../../../../wit/operator/migration.wit")),
     ("operator.wit", include_str!("../../../../wit/operator/operator.wit")),
     ("state.wit", include_str!("../../../../wit/operator/state.wit")),
     ("types.wit", include_str!("../../../../wit/operator/types.wit")),

@@ -33,6 +33,11 @@ impl World {
     }
 }
 
+/// What an operator of the columnar world may export besides.
+pub(crate) const MIGRATION: &str = "millstream:operator/migration@0.1.0";
+pub(crate) const BROADCAST_INPUT: &str = "millstream:operator/broadcast-input@0.1.0";
+const OPTIONAL_EXPORTS: [&str; 2] = [MIGRATION, BROADCAST_INPUT];
+
 /// What a checked component imports and exports: names of interfaces, with the functions used of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checked {
@@ -45,6 +50,11 @@ impl Checked {
     /// Whether a function or an interface is imported, whatever the patch version.
     pub(crate) fn imports_interface(&self, name: &str) -> bool {
         self.imports.keys().any(|import| import.split('@').next() == Some(name))
+    }
+
+    /// Whether an interface of the contract is exported, in a version that serves ours.
+    pub(crate) fn exports_interface(&self, ours: &str) -> bool {
+        self.exports.keys().any(|export| contract::is_compatible(export, ours))
     }
 }
 
@@ -141,9 +151,12 @@ impl Component<'_> {
             exports.insert(name.clone(), self.functions(*id));
             for world in [World::StreamOperator, World::RecordOperator] {
                 if contract::is_compatible(&name, world.export()) {
-                    self.check_export(&name, *id, world, problems);
+                    self.check_export(&name, *id, world.export(), problems);
                     found.push(world);
                 }
+            }
+            if let Some(optional) = OPTIONAL_EXPORTS.iter().find(|ours| contract::is_compatible(&name, ours)) {
+                self.check_export(&name, *id, optional, problems);
             }
         }
         if found.len() > 1 {
@@ -155,8 +168,8 @@ impl Component<'_> {
         (found.first().copied(), exports)
     }
 
-    fn check_export(&self, name: &str, id: InterfaceId, world: World, problems: &mut Vec<String>) {
-        let ours = self.contract.interface(world.export()).and_then(|id| self.contract.resolve.interfaces.get(id));
+    fn check_export(&self, name: &str, id: InterfaceId, ours: &str, problems: &mut Vec<String>) {
+        let ours = self.contract.interface(ours).and_then(|id| self.contract.resolve.interfaces.get(id));
         let sides = Sides { theirs: self.resolve, ours: &self.contract.resolve };
         for (function, ours) in ours.map(|interface| &interface.functions).into_iter().flatten() {
             match self.resolve.interfaces.get(id).and_then(|i| i.functions.get(function)) {

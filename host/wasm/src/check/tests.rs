@@ -141,6 +141,25 @@ fn missing_functions_and_fields_of_the_columnar_world_are_named() {
 }
 
 #[test]
+fn an_optional_export_is_checked_like_others() {
+    let subject = |migrate: &str| {
+        let operator =
+            "interface operator { use types.{batch, failure}; process: func(batch: batch) -> result<_, failure>; }";
+        let migration = format!("interface migration {{ use types.{{bytes-column, failure}}; {migrate} }}");
+        let interfaces = format!("{OPERATOR}{operator}{migration}");
+        problems(checked("millstream:operator@0.1.3", &interfaces, "export operator; export migration;"))
+    };
+    let right = "migrate: func(state: u32, from-version: u32, values: bytes-column) -> result<bytes-column, failure>;";
+    assert!(!subject(right).contains("migration"), "{}", subject(right));
+    let text = subject("migrate: func(state: u32, values: bytes-column) -> result<bytes-column, failure>;");
+    let expected = "its export `millstream:operator/migration@0.1.3` has `migrate` with another signature: its parameters are `state`, `values`, \
+                    the contract has `state`, `from-version`, `values`";
+    assert!(text.contains(expected), "{text}");
+    let text = subject("downgrade: func();");
+    assert!(text.contains("its export `millstream:operator/migration@0.1.3` lacks the function `migrate`"), "{text}");
+}
+
+#[test]
 fn a_changed_case_is_named() {
     let interfaces = OPERATOR.replace("retry(string)", "again(string)");
     let operator =

@@ -70,7 +70,7 @@ pub(crate) enum StateKindOut {
 #[derive(ComponentType, Lift, Debug, Clone, Copy, PartialEq, Eq)]
 #[component(enum)]
 #[repr(u8)]
-pub(crate) enum TtlRefresh {
+pub(crate) enum TtlRefreshOut {
     #[component(name = "on-write")]
     OnWrite,
     #[component(name = "on-access")]
@@ -79,11 +79,11 @@ pub(crate) enum TtlRefresh {
 
 #[derive(ComponentType, Lift, Debug)]
 #[component(record)]
-pub(crate) struct Ttl {
+pub(crate) struct TtlOut {
     #[component(name = "duration-ms")]
     pub(crate) duration_ms: u64,
     pub(crate) clock: Clock,
-    pub(crate) refresh: TtlRefresh,
+    pub(crate) refresh: TtlRefreshOut,
 }
 
 #[derive(ComponentType, Lift, Debug)]
@@ -96,7 +96,7 @@ pub(crate) struct StateOut {
     pub(crate) reads_versions: Vec<u32>,
     #[component(name = "migrates-versions")]
     pub(crate) migrates_versions: Vec<u32>,
-    pub(crate) ttl: Option<Ttl>,
+    pub(crate) ttl: Option<TtlOut>,
     pub(crate) properties: Properties,
 }
 

@@ -1,8 +1,12 @@
 //! What an operator says of itself, and whether this host can go along with it.
 
-use super::described::{DescriptorOut, InputKindOut, StateKindOut, StateOut, WindowUse};
+use super::described::{
+    Clock, DescriptorOut, InputKindOut, InputOut, StateKindOut, StateOut, TtlOut, TtlRefreshOut, WindowUse,
+};
 use crate::inspect::Property;
-use millstream_model::descriptor::{Descriptor, InputDescriptor, StateDescriptor, StateKind};
+use millstream_model::descriptor::{
+    Descriptor, InputDescriptor, InputKind, StateDescriptor, StateKind, Ttl, TtlClock, TtlRefresh,
+};
 
 /// Outputs that every operator has by itself.
 const RESERVED_OUTPUTS: [&str; 2] = ["late", "rejected"];
@@ -16,9 +20,6 @@ impl DescriptorOut {
         check_names("input", self.inputs.iter().map(|input| &input.name))?;
         check_names("output", self.outputs.iter().map(|output| &output.name))?;
         check_names("state", self.states.iter().map(|state| &state.name))?;
-        if let Some(input) = self.inputs.iter().find(|input| input.kind == InputKindOut::Broadcast) {
-            return Err(unsupported(&format!("the broadcast input `{}`", input.name)));
-        }
         check_outputs(self.outputs.iter().map(|output| &output.name))?;
         if let Some(timer) = self.timers.first() {
             return Err(unsupported(&format!("the timer `{}`", timer.name)));
@@ -27,7 +28,7 @@ impl DescriptorOut {
             return Err(unsupported("work inside windows"));
         }
         Ok(Descriptor {
-            inputs: self.inputs.into_iter().map(|input| InputDescriptor { name: input.name }).collect(),
+            inputs: self.inputs.into_iter().map(InputOut::checked).collect(),
             outputs: self.outputs.into_iter().map(|output| output.name).collect(),
             states: self.states.into_iter().map(StateOut::checked).collect::<Result<_, _>>()?,
         })
@@ -49,33 +50,67 @@ impl DescriptorOut {
     }
 }
 
-impl StateOut {
-    fn checked(self) -> Result<StateDescriptor, String> {
-        let name = &self.name;
-        if self.kind != StateKindOut::Value {
-            return Err(unsupported(&format!("the state `{name}` of kind `{}`", self.kind.name())));
-        }
-        if self.ttl.is_some() {
-            return Err(unsupported(&format!("the time to live of the state `{name}`")));
-        }
-        if !self.migrates_versions.is_empty() {
-            return Err(unsupported(&format!("the migration of the state `{name}`")));
-        }
-        if self.reads_versions.contains(&self.version) {
-            return Err(format!("the state `{name}` lists its own version {} among those it also reads", self.version));
-        }
-        let Self { name, version, reads_versions, .. } = self;
-        Ok(StateDescriptor { name, kind: StateKind::Value, version, reads_versions, migrates_versions: Vec::new() })
+impl InputOut {
+    fn checked(self) -> InputDescriptor {
+        let kind = match self.kind {
+            InputKindOut::Records => InputKind::Records,
+            InputKindOut::Broadcast => InputKind::Broadcast,
+        };
+        InputDescriptor { name: self.name, kind }
     }
 }
 
-impl StateKindOut {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Value => "value",
-            Self::List => "list",
-            Self::Map => "map",
-            Self::Broadcast => "broadcast",
+impl StateOut {
+    fn checked(self) -> Result<StateDescriptor, String> {
+        let name = &self.name;
+        let ttl =
+            self.ttl.map(TtlOut::checked).transpose().map_err(|reason| format!("the state `{name}`: {reason}"))?;
+        if self.kind == StateKindOut::Broadcast && ttl.is_some() {
+            return Err(format!("the state `{name}` is a broadcast state, which has no time to live"));
+        }
+        if self.kind == StateKindOut::Broadcast && !self.migrates_versions.is_empty() {
+            return Err(format!(
+                "the state `{name}` is a broadcast state, which is not migrated: let it read older versions, or give it a new name and \
+                 read its input again"
+            ));
+        }
+        if self.reads_versions.contains(&self.version) || self.migrates_versions.contains(&self.version) {
+            let version = self.version;
+            return Err(format!("the state `{name}` lists its own version {version} among those it reads or migrates"));
+        }
+        if let Some(both) = self.reads_versions.iter().find(|version| self.migrates_versions.contains(version)) {
+            return Err(format!("the state `{name}` reads version {both} as it is and migrates it, too"));
+        }
+        let Self { name, kind, version, reads_versions, migrates_versions, properties, .. } = self;
+        let kind = kind.into();
+        Ok(StateDescriptor { name, kind, version, reads_versions, migrates_versions, ttl, properties })
+    }
+}
+
+impl TtlOut {
+    fn checked(self) -> Result<Ttl, String> {
+        if self.duration_ms == 0 {
+            return Err("a time to live of 0 ms keeps nothing".to_owned());
+        }
+        let clock = match self.clock {
+            Clock::Event => TtlClock::Event,
+            Clock::Processing => TtlClock::Processing,
+        };
+        let refresh = match self.refresh {
+            TtlRefreshOut::OnWrite => TtlRefresh::OnWrite,
+            TtlRefreshOut::OnAccess => TtlRefresh::OnAccess,
+        };
+        Ok(Ttl { duration_ms: self.duration_ms, clock, refresh })
+    }
+}
+
+impl From<StateKindOut> for StateKind {
+    fn from(kind: StateKindOut) -> Self {
+        match kind {
+            StateKindOut::Value => Self::Value,
+            StateKindOut::List => Self::List,
+            StateKindOut::Map => Self::Map,
+            StateKindOut::Broadcast => Self::Broadcast,
         }
     }
 }

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use wasmtime::component::{Linker, WasmList, WasmStr};
 use wasmtime::{AsContext, Result, StoreContext, StoreContextMut};
 
-type Store<'a> = StoreContextMut<'a, Host>;
+pub(super) type Store<'a> = StoreContextMut<'a, Host>;
+
+/// What a staged value, entry or element costs the host beside its bytes.
+const ROW_BYTES: usize = 64;
 
 pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
     context(linker)?;
-    state(linker)?;
+    super::state::add_to_linker(linker)?;
     effects(linker)?;
     log(linker)?;
     metrics(linker)
@@ -30,13 +33,13 @@ pub(crate) fn request<R>(
 }
 
 /// Lends the guest a column of the call in hand.
-fn lend(
+pub(super) fn lend(
     store: &mut Store<'_>,
     fill: impl FnOnce(&mut Call, &mut millstream_model::column::BytesColumn) -> std::result::Result<(), Fault>,
 ) -> Result<(Arc<LentColumn>,)> {
     let mut call = store.data_mut().take_call()?;
     let host = store.data_mut();
-    let lent = host.lent.lend(|column| fill(&mut call, column));
+    let lent = host.lent.column.lend(|column| fill(&mut call, column));
     host.put_call(call);
     Ok((lent.map_err(GuestFault)?,))
 }
@@ -57,13 +60,6 @@ fn context(linker: &mut Linker<Host>) -> Result<()> {
     context.func_wrap("now-ms", |mut store: Store<'_>, (): ()| Ok((store.data_mut().call()?.mark.now_ms,)))
 }
 
-fn state(linker: &mut Linker<Host>) -> Result<()> {
-    let mut state = linker.instance("millstream:operator/state@0.1.0")?;
-    state.func_wrap("values", |mut store: Store<'_>, (state,): (u32,)| {
-        lend(&mut store, |call, column| call.values(state, column))
-    })
-}
-
 fn effects(linker: &mut Linker<Host>) -> Result<()> {
     let mut effects = linker.instance("millstream:operator/effects@0.1.0")?;
     effects.func_wrap("emit", |mut store: Store<'_>, (records,): (OutputOut,)| {
@@ -76,6 +72,34 @@ fn effects(linker: &mut Linker<Host>) -> Result<()> {
             store.data_mut().spend(values.bytes_len() + key_rows.len() * size_of::<u64>())?;
             request(&mut store, |call, memory| {
                 call.put_values(state, key_rows.as_le_slice(memory), values.read(memory))
+            })
+        },
+    )?;
+    effects.func_wrap(
+        "put-entries",
+        |mut store: Store<'_>, (state, key_rows, map_keys, values): (u32, WasmList<u32>, ColumnOut, ColumnOut)| {
+            store.data_mut().spend(map_keys.bytes_len() + values.bytes_len() + key_rows.len() * ROW_BYTES)?;
+            request(&mut store, |call, memory| {
+                call.put_entries(state, key_rows.as_le_slice(memory), map_keys.read(memory), values.read(memory))
+            })
+        },
+    )?;
+    effects.func_wrap(
+        "append-elements",
+        |mut store: Store<'_>, (state, key_rows, elements): (u32, WasmList<u32>, ColumnOut)| {
+            store.data_mut().spend(elements.bytes_len() + key_rows.len() * ROW_BYTES)?;
+            request(&mut store, |call, memory| {
+                call.append_elements(state, key_rows.as_le_slice(memory), elements.read(memory))
+            })
+        },
+    )?;
+    effects.func_wrap(
+        "touch",
+        |mut store: Store<'_>, (state, key_rows, map_keys): (u32, WasmList<u32>, Option<ColumnOut>)| {
+            store.data_mut().spend(key_rows.len() * ROW_BYTES)?;
+            request(&mut store, |call, memory| {
+                let map_keys = map_keys.as_ref().map(|column| column.read(memory));
+                call.touch(state, key_rows.as_le_slice(memory), map_keys)
             })
         },
     )?;

@@ -3,12 +3,13 @@
 mod described;
 mod descriptor;
 mod imports;
+mod state;
 mod wire;
 
 pub(crate) use described::{CatalogEntryOut, DescriptorOut};
 pub(crate) use descriptor::{check_names, check_outputs};
 pub(crate) use imports::{add_to_linker, origin, request, write_line};
-pub(crate) use wire::{Lent, LogLevel};
+pub(crate) use wire::{LentParts, LogLevel};
 
 use crate::allowance;
 use crate::factory::Configured;
@@ -16,12 +17,13 @@ use crate::host::Host;
 use crate::outcome;
 use crate::restarts::Restarts;
 use millstream_engine::call::Call;
-use millstream_engine::ports::{CallError, Operator};
+use millstream_engine::ports::{CallError, OldValues, Operator};
+use millstream_model::column::BytesColumn;
 use std::sync::Arc;
 use tracing::Level;
 use wasmtime::Store;
 use wasmtime::component::Func;
-use wire::{BatchIn, Failure, RejectionResult};
+use wire::{BatchIn, ColumnIn, ColumnResult, Failure, RejectionResult};
 
 /// An operator of the columnar world on one worker.
 pub(crate) struct Columnar {
@@ -36,6 +38,10 @@ pub(crate) struct Columnar {
 pub(crate) struct Instance {
     pub(crate) store: Store<Host>,
     pub(crate) process: Func,
+    /// The optional export `migration.migrate`.
+    pub(crate) migrate: Option<Func>,
+    /// The optional export `broadcast-input.process-broadcast`.
+    pub(crate) broadcast: Option<Func>,
 }
 
 impl Columnar {
@@ -52,7 +58,7 @@ impl Columnar {
     }
 
     /// Keeps an instance that can go on, and drops one that cannot: why is a line of its log.
-    fn put_back(&mut self, instance: Instance, is_broken: bool, result: &Result<(), CallError>) {
+    fn put_back<T>(&mut self, instance: Instance, is_broken: bool, result: &Result<T, CallError>) {
         match result {
             Err(error) if is_broken || matches!(error, CallError::Trap { .. }) => {
                 self.restarts.broke();
@@ -98,12 +104,46 @@ impl Operator for Columnar {
         self.put_back(instance, is_broken, &result);
         (call, result)
     }
+
+    fn migrate(&mut self, old: OldValues<'_>) -> Result<BytesColumn, CallError> {
+        let mut instance = self.instance()?;
+        let running = self.configured.ticker().run();
+        let returned = instance.migrate(old);
+        drop(running);
+        let is_broken = returned.is_err();
+        let result = match returned {
+            Ok(Ok(new)) => new.checked().map_err(|error| CallError::Trap {
+                reason: format!("`migrate` returned no column: {error}"),
+                backtrace: None,
+            }),
+            Ok(Err(failure)) => Err(failure.into_error(old.values.len())),
+            Err(error) => Err(outcome::call_error(&error, instance.store.data(), old.time_limit_ms)),
+        };
+        self.put_back(instance, is_broken, &result);
+        result
+    }
 }
 
 impl Instance {
+    fn migrate(&mut self, old: OldValues<'_>) -> wasmtime::Result<Result<ColumnResult, Failure>> {
+        let Self { store, migrate, .. } = self;
+        let Some(migrate) = migrate else { wasmtime::bail!("the module does not export `migration`") };
+        store.data_mut().begin_migration();
+        allowance::grant(store, old.time_limit_ms);
+        let migrate = migrate.typed::<(u32, u32, ColumnIn<'_>), (Result<ColumnResult, Failure>,)>(&*store)?;
+        let (result,) = migrate.call(store, (old.state, old.from_version, old.values.into()))?;
+        Ok(result)
+    }
+
     fn call(&mut self, call: Box<Call>, batch: BatchIn<'_>, limit_ms: u64) -> wasmtime::Result<Result<(), Failure>> {
-        let Self { store, process } = self;
+        let Self { store, process, broadcast, .. } = self;
+        let is_broadcast = call.is_broadcast();
         store.data_mut().begin(call);
+        let process = match broadcast {
+            _ if !is_broadcast => process,
+            Some(broadcast) => broadcast,
+            None => wasmtime::bail!("the module does not export `broadcast-input`"),
+        };
         allowance::grant(store, limit_ms);
         let process = process.typed::<(BatchIn<'_>,), (Result<(), Failure>,)>(&*store)?;
         let (result,) = process.call(store, (batch,))?;

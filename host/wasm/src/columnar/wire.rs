@@ -1,7 +1,7 @@
 //! The contract's types as they cross the boundary. Columns from the guest stay in its memory; columns to it are lent.
 
-use millstream_engine::call::OutputColumns;
-use millstream_model::column::BytesColumn;
+use millstream_engine::call::{EntryPage, MapRange, OutputColumns};
+use millstream_model::column::{BytesColumn, ColumnError};
 use millstream_model::column_ref::ColumnRef;
 use std::sync::Arc;
 use wasmtime::StoreContext;
@@ -37,7 +37,7 @@ pub(super) struct BatchIn<'a> {
 /// A column that answers a request.
 #[derive(ComponentType, Lower, Debug, Default)]
 #[component(record)]
-pub(crate) struct LentColumn {
+pub(super) struct LentColumn {
     ends: Vec<u32>,
     bytes: Vec<u8>,
     absent: Vec<u32>,
@@ -67,30 +67,121 @@ impl LentHeaders {
     }
 }
 
+/// A page of entries that answers a request.
+#[derive(ComponentType, Lower, Debug, Default)]
+#[component(record)]
+pub(super) struct LentEntries {
+    #[component(name = "map-keys")]
+    map_keys: LentColumn,
+    values: LentColumn,
+    more: bool,
+}
+
+/// A page of elements that answers a request.
+#[derive(ComponentType, Lower, Debug, Default)]
+#[component(record)]
+pub(super) struct LentElements {
+    elements: LentColumn,
+    more: bool,
+}
+
 /// Keeps the buffers of the last answer for the next one: by then the guest has its copy and the runtime has let go.
 #[derive(Debug, Default)]
-pub(crate) struct Lent(Arc<LentColumn>);
+pub(super) struct Lent<T>(Arc<T>);
 
-impl Lent {
+/// What is lent, by its shape.
+#[derive(Debug, Default)]
+pub(crate) struct LentParts {
+    pub(super) column: Lent<LentColumn>,
+    pub(super) entries: Lent<LentEntries>,
+    pub(super) elements: Lent<LentElements>,
+}
+
+impl LentColumn {
+    /// The buffers as an empty column.
+    fn into_column(self) -> BytesColumn {
+        let Self { mut ends, mut bytes, mut absent } = self;
+        ends.clear();
+        bytes.clear();
+        absent.clear();
+        BytesColumn::from_parts(ends, bytes, absent).unwrap_or_default()
+    }
+}
+
+impl From<BytesColumn> for LentColumn {
+    fn from(column: BytesColumn) -> Self {
+        let (ends, bytes, absent) = column.into_parts();
+        Self { ends, bytes, absent }
+    }
+}
+
+impl<T: Default> Lent<T> {
+    fn take(&mut self) -> T {
+        Arc::get_mut(&mut self.0).map(std::mem::take).unwrap_or_default()
+    }
+
+    fn put(&mut self, lent: T) -> Arc<T> {
+        match Arc::get_mut(&mut self.0) {
+            Some(place) => *place = lent,
+            None => self.0 = Arc::new(lent),
+        }
+        Arc::clone(&self.0)
+    }
+}
+
+impl Lent<LentColumn> {
     /// Lends the column that `fill` makes.
     pub(super) fn lend<E>(
         &mut self,
         fill: impl FnOnce(&mut BytesColumn) -> Result<(), E>,
     ) -> Result<Arc<LentColumn>, E> {
-        let LentColumn { mut ends, mut bytes, mut absent } =
-            Arc::get_mut(&mut self.0).map(std::mem::take).unwrap_or_default();
-        ends.clear();
-        bytes.clear();
-        absent.clear();
-        let mut column = BytesColumn::from_parts(ends, bytes, absent).unwrap_or_default();
+        let mut column = self.take().into_column();
         fill(&mut column)?;
-        let (ends, bytes, absent) = column.into_parts();
-        let lent = LentColumn { ends, bytes, absent };
-        match Arc::get_mut(&mut self.0) {
-            Some(place) => *place = lent,
-            None => self.0 = Arc::new(lent),
+        Ok(self.put(column.into()))
+    }
+}
+
+impl Lent<LentEntries> {
+    /// Lends the page that `fill` makes.
+    pub(super) fn lend<E>(
+        &mut self,
+        fill: impl FnOnce(&mut EntryPage) -> Result<(), E>,
+    ) -> Result<Arc<LentEntries>, E> {
+        let LentEntries { map_keys, values, .. } = self.take();
+        let mut page = EntryPage { map_keys: map_keys.into_column(), values: values.into_column(), more: false };
+        fill(&mut page)?;
+        Ok(self.put(LentEntries { map_keys: page.map_keys.into(), values: page.values.into(), more: page.more }))
+    }
+}
+
+impl Lent<LentElements> {
+    /// Lends the page that `fill` makes; it tells whether the list goes on.
+    pub(super) fn lend<E>(
+        &mut self,
+        fill: impl FnOnce(&mut BytesColumn) -> Result<bool, E>,
+    ) -> Result<Arc<LentElements>, E> {
+        let mut elements = self.take().elements.into_column();
+        let more = fill(&mut elements)?;
+        Ok(self.put(LentElements { elements: elements.into(), more }))
+    }
+}
+
+/// A range of map keys, still in the guest's memory.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct MapRangeOut {
+    start: Option<WasmList<u8>>,
+    end: Option<WasmList<u8>>,
+    descending: bool,
+}
+
+impl MapRangeOut {
+    pub(super) fn read<'a, T: 'static>(&self, store: &'a StoreContext<'_, T>) -> MapRange<'a> {
+        MapRange {
+            start: self.start.as_ref().map_or(&[], |start| start.as_le_slice(store)),
+            end: self.end.as_ref().map(|end| end.as_le_slice(store)),
+            descending: self.descending,
         }
-        Ok(Arc::clone(&self.0))
     }
 }
 
@@ -113,6 +204,10 @@ impl ColumnOut {
 
     pub(super) fn bytes_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.ends.len()
     }
 }
 
@@ -168,6 +263,21 @@ pub(super) struct RejectionOut {
 pub(super) struct RejectionResult {
     pub(super) row: u32,
     pub(super) reason: String,
+}
+
+/// A column that an export returns: a copy, as the guest frees its own before the call is over.
+#[derive(ComponentType, Lift, Debug)]
+#[component(record)]
+pub(super) struct ColumnResult {
+    ends: Vec<u32>,
+    bytes: Vec<u8>,
+    absent: Vec<u32>,
+}
+
+impl ColumnResult {
+    pub(super) fn checked(self) -> Result<BytesColumn, ColumnError> {
+        BytesColumn::from_parts(self.ends, self.bytes, self.absent)
+    }
 }
 
 #[derive(ComponentType, Lift, Debug)]

@@ -9,7 +9,9 @@
 
 use millstream_engine::call::{Call, CallRules, Mark, Measured, Metric};
 use millstream_engine::keyed::{KeyedState, StateColumn};
-use millstream_engine::ports::{CallError, ChangeSet, Meta, Operator, OperatorFactory, StateBackend, StateError};
+use millstream_engine::ports::{
+    CallError, CellRange, ChangeSet, Meta, Operator, OperatorFactory, StateBackend, StateError,
+};
 use millstream_model::cell::CellSpace;
 use millstream_model::column::BytesColumn;
 use millstream_model::ids::PartitionIndex;
@@ -60,7 +62,7 @@ impl StateBackend for Nothing {
         Ok(())
     }
 
-    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
+    fn range(&self, _: CellRange<'_>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
         Ok(())
     }
 
@@ -127,6 +129,7 @@ impl Effects {
 pub struct Driver {
     pub operator: Box<dyn Operator>,
     factory: Arc<dyn OperatorFactory>,
+    store: Arc<dyn StateBackend>,
     call: Option<Box<Call>>,
     pub mark: Mark,
     pub input: u32,
@@ -142,6 +145,11 @@ pub fn driver(name: &str, config: OperatorConfig) -> Driver {
 
 impl Driver {
     pub fn new(factory: Arc<dyn OperatorFactory>, limits: OperatorLimits) -> Self {
+        Self::over(factory, limits, Arc::new(Nothing))
+    }
+
+    /// With state in a store.
+    pub fn over(factory: Arc<dyn OperatorFactory>, limits: OperatorLimits, store: Arc<dyn StateBackend>) -> Self {
         let descriptor = factory.descriptor();
         let states: Vec<StateColumn> = descriptor
             .states
@@ -156,14 +164,16 @@ impl Driver {
             limits: limits.clone(),
             ports: descriptor.outputs.clone(),
             inputs: descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
+            input_kinds: descriptor.inputs.iter().map(|input| input.kind).collect(),
             ..CallRules::default()
         };
         rules.places.insert(PartitionIndex(3), "lines", 5);
         let call =
-            Call { state: KeyedState::new(states, Arc::new(Nothing)), rules: Arc::new(rules), ..Call::default() };
+            Call { state: KeyedState::new(states, Arc::clone(&store)), rules: Arc::new(rules), ..Call::default() };
         Self {
             operator: factory.instantiate().unwrap(),
             factory,
+            store,
             call: Some(Box::new(call)),
             mark: Mark { watermark_ms: None, now_ms: 1_000 },
             input: 0,
@@ -176,6 +186,22 @@ impl Driver {
     /// Another instance takes over.
     pub fn restart(&mut self) {
         self.operator = self.factory.instantiate().unwrap();
+    }
+
+    /// The open epoch is committed; what is in memory is forgotten as far as can be.
+    pub fn commit(&mut self) {
+        let state = &mut self.call.as_mut().unwrap().state;
+        let mut changes = ChangeSet::default();
+        let frozen = state.freeze(&mut changes);
+        self.store.write(&[changes], &[], false).unwrap();
+        state.applied(frozen);
+        state.evict(0);
+    }
+
+    /// The open epoch is lost.
+    pub fn lose(&mut self) {
+        self.call.as_mut().unwrap().state.drop_epochs();
+        self.restart();
     }
 
     /// Keys whose state has changed.
@@ -206,7 +232,7 @@ impl Driver {
             call.apply_metrics(&mut self.measured);
             effects(&call)
         });
-        call.staged.clear();
+        call.discard();
         self.call = Some(call);
         effects
     }

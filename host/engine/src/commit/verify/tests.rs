@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
-use crate::ports::{ChangeSet, Meta};
+use crate::ports::{CellRange, ChangeSet, Meta};
 use millstream_model::cell::CellSpace;
 use millstream_model::column::BytesColumn;
 use millstream_model::commit::{BeginRecord, OpenRecord, PartitionPosition};
@@ -192,14 +192,9 @@ impl StateBackend for Cells {
         Ok(())
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StateError> {
-        let cells =
-            self.0.iter().filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| &***key > after));
+    fn range(&self, range: CellRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
+        let cells = self.0.range(range.start.to_vec()..);
+        let cells = cells.take_while(|(key, _)| range.end.is_none_or(|end| key.as_slice() < end));
         cells.map(|(key, value)| visit(key, value)).take_while(|goes_on| *goes_on).for_each(drop);
         Ok(())
     }

@@ -1,4 +1,4 @@
-use crate::ports::{ChangeSet, Meta, StateBackend, StateError};
+use crate::ports::{CellRange, ChangeSet, Meta, StateBackend, StateError};
 use millstream_model::column::BytesColumn;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -67,20 +67,15 @@ impl StateBackend for FakeStore {
         Ok(())
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StateError> {
+    fn range(&self, range: CellRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StateError> {
         self.check()?;
+        if range.end.is_some_and(|end| end <= range.start) {
+            return Ok(());
+        }
         let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let range = cells.range::<[u8], _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
-        for (key, value) in range {
+        let end = range.end.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut cells = cells.range::<[u8], _>((Bound::Included(range.start), end));
+        while let Some((key, value)) = if range.descending { cells.next_back() } else { cells.next() } {
             self.cells_read.fetch_add(1, Ordering::Relaxed);
             if !visit(key, value) {
                 break;

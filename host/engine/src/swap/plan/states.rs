@@ -84,6 +84,7 @@ pub(super) fn judge(
         let refused = refusals.len();
         if let Some(before) = before {
             refuse_kind(before, state, refusals);
+            refuse_clock(before, state, refusals);
             refuse_third_version(before, state, &about, refusals);
             about.insert(before.version);
         }
@@ -134,6 +135,19 @@ fn refuse_kind(before: &StateDescriptor, state: &StateDescriptor, refusals: &mut
     }
 }
 
+/// Times by one clock mean nothing to the other. A time to live may come, go and change.
+fn refuse_clock(before: &StateDescriptor, state: &StateDescriptor, refusals: &mut Vec<Refusal>) {
+    if let (Some(old), Some(new)) = (before.ttl, state.ttl)
+        && old.clock != new.clock
+    {
+        refusals.push(Refusal {
+            what: format!("state `{}`", state.name),
+            reason: format!("lives by {:?} time, and by {:?} time in the module", old.clock, new.clock).to_lowercase(),
+            advice: "give the state with the other clock another name".to_owned(),
+        });
+    }
+}
+
 /// Cells of three versions would lie about, and of one of them only the version before knows how to migrate it.
 fn refuse_third_version(
     before: &StateDescriptor,
@@ -158,6 +172,18 @@ fn refuse_third_version(
     }
 }
 
+/// States with values that a module cannot read, when these versions lie about.
+#[must_use]
+pub fn unread(descriptor: &Descriptor, older: &OlderVersions) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    for state in &descriptor.states {
+        let mut about: BTreeSet<u32> = older.get(&state.name).into_iter().flatten().copied().collect();
+        about.remove(&state.version);
+        refuse_unread(state, &about, &mut refusals);
+    }
+    refusals
+}
+
 fn refuse_unread(state: &StateDescriptor, about: &BTreeSet<u32>, refusals: &mut Vec<Refusal>) {
     let unread = |version: &&u32| !state.reads_versions.contains(version) && !state.migrates_versions.contains(version);
     let unread: Vec<u32> = about.iter().filter(unread).copied().collect();
@@ -175,13 +201,15 @@ fn refuse_unread(state: &StateDescriptor, about: &BTreeSet<u32>, refusals: &mut 
     }
 }
 
-/// Whether values in memory stay as they are. They carry no version: one that was read as it is must not reach code that would migrate it.
+/// Whether values in memory stay as they are. They carry no version: one that was read as it is must not reach code that would migrate it. With a time to live they are held in
+/// another form than without.
 pub(super) fn keep_cache(old: &Descriptor, new: &Descriptor, older: &OlderVersions) -> bool {
     let stays = |before: &StateDescriptor, after: &StateDescriptor| {
         let about = older.get(&before.name).into_iter().flatten();
         before.name == after.name
             && before.kind == after.kind
             && before.version == after.version
+            && before.ttl.is_some() == after.ttl.is_some()
             && about
                 .into_iter()
                 .all(|version| !before.reads_versions.contains(version) || after.reads_versions.contains(version))

@@ -1,19 +1,14 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use millstream_model::commit::{CommitRecord, OperatorCommit};
-use millstream_model::descriptor::{InputDescriptor, StateDescriptor, StateKind};
+use millstream_model::descriptor::{InputDescriptor, InputKind, StateDescriptor, StateKind};
 use millstream_model::ids::SinkIndex;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::plan::SourceNode;
 
 fn state(name: &str, version: u32, reads: &[u32], migrates: &[u32]) -> StateDescriptor {
-    StateDescriptor {
-        name: name.to_owned(),
-        kind: StateKind::Value,
-        version,
-        reads_versions: reads.to_vec(),
-        migrates_versions: migrates.to_vec(),
-    }
+    let (reads_versions, migrates_versions) = (reads.to_vec(), migrates.to_vec());
+    StateDescriptor { version, reads_versions, migrates_versions, ..StateDescriptor::new(name, StateKind::Value) }
 }
 
 fn with_states(states: Vec<StateDescriptor>) -> Descriptor {
@@ -26,7 +21,7 @@ fn with_ports(ins: &[&str], outs: &[&str]) -> Descriptor {
 }
 
 fn inputs(names: &[&str]) -> Vec<InputDescriptor> {
-    names.iter().map(|name| InputDescriptor { name: (*name).to_owned() }).collect()
+    names.iter().map(|name| InputDescriptor { name: (*name).to_owned(), kind: InputKind::Records }).collect()
 }
 
 fn sink(number: u16) -> Vec<Target> {
