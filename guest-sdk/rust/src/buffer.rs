@@ -49,6 +49,10 @@ impl Buffers {
         self.all.len() as u32 - 1
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub(crate) fn get<B: 'static>(&mut self, at: u32) -> Option<&mut B> {
         self.all.get_mut(at as usize)?.as_any().downcast_mut()
     }

@@ -47,6 +47,7 @@ pub struct Work {
 impl Context<'_> {
     /// Emits the record in hand as it is: filters and routers do this.
     pub fn forward(&mut self, to: Output) {
+        self.check_kept(Field::Keep);
         self.output(to, |output, record| output.forward(record.call, record.row));
     }
 
@@ -74,12 +75,23 @@ impl Context<'_> {
 
     /// Emits a record whose key and value are the parent's or its own, and may be absent.
     pub fn emit_fields(&mut self, to: Output, key: Field<'_>, value: Field<'_>) {
+        self.check_kept(value);
         self.output(to, |output, record| output.emit_fields(record.call, record.row, key, value));
     }
 
     /// Emits a record with a timestamp or headers of its own.
     pub fn emit_record(&mut self, to: Output, record: &Outgoing<'_>) {
+        self.check_kept(record.value);
         self.output(to, |output, parent| output.emit_record(parent.call, parent.row, record));
+    }
+
+    /// A timer has no value that what it emits could take over.
+    fn check_kept(&mut self, value: Field<'_>) {
+        if value == Field::Keep && self.record.call.fired.is_some() {
+            self.work
+                .fault
+                .get_or_insert_with(|| reject("a timer has no value to forward: what it emits needs one of its own"));
+        }
     }
 
     fn output(&mut self, to: Output, emit: impl FnOnce(&mut OutputBuffer, Record<'_>) -> bool) {
@@ -131,7 +143,7 @@ impl Work {
 
     /// Makes room for a call, and forgets one that came to no end.
     pub(crate) fn begin(&mut self, key_rows: &[u32]) {
-        if !self.states.is_empty() {
+        if !self.states.is_empty() || !self.buffers.is_empty() {
             let count = key_rows.iter().max().map_or(0, |&last| last as usize + 1);
             self.states.iter_mut().for_each(|state| state.begin(count));
             self.buffers.begin(count);

@@ -3,6 +3,7 @@
 use crate::{
     column::Column,
     host::{Host, Platform},
+    timer::Timer,
 };
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ pub(crate) struct Descriptor {
     pub(crate) inputs: Vec<Port>,
     pub(crate) outputs: Vec<Port>,
     pub(crate) states: Vec<State>,
+    pub(crate) timers: Vec<Timer>,
     pub(crate) properties: Vec<(String, String)>,
 }
 
@@ -93,7 +95,7 @@ impl Eq for Touch {}
 impl Descriptor {
     /// Whether every record that is no broadcast belongs to a key.
     pub(crate) fn is_keyed(&self) -> bool {
-        self.states.iter().any(|state| state.kind != Kind::Broadcast)
+        !self.timers.is_empty() || self.states.iter().any(|state| state.kind != Kind::Broadcast)
     }
 }
 

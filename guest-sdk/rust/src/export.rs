@@ -64,6 +64,7 @@ macro_rules! __operators {
             $crate::__guest::export_component!(Component with_types_in $crate::__guest::bindings);
             $crate::__export_migration!(Component $($($ability)*)+);
             $crate::__export_broadcast_input!(Component $($($ability)*)+);
+            $crate::__export_timers!(Component $($($ability)*)+);
         };
 
         const _: fn() = || {
@@ -87,6 +88,9 @@ macro_rules! __ability {
     ($operator:ident OnBroadcast) => {
         $operator.with_on_broadcast()
     };
+    ($operator:ident OnTimer) => {
+        $operator.with_on_timer()
+    };
 }
 
 /// Exports the interface `broadcast-input` if some operator of the component has a use for it.
@@ -107,6 +111,27 @@ macro_rules! __export_broadcast_input {
     };
     ($component:ident $other:ident $($rest:ident)*) => {
         $crate::__export_broadcast_input!($component $($rest)*);
+    };
+}
+
+/// Exports the interface `timers` if some operator of the component has a use for it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_timers {
+    ($component:ident) => {};
+    ($component:ident OnTimer $($rest:ident)*) => {
+        impl $crate::__guest::TimersGuest for $component {
+            fn on_timers(
+                timers: $crate::__guest::TimerBatch,
+            ) -> ::core::result::Result<(), $crate::__guest::TimersFailure> {
+                $crate::__guest::on_timers(timers)
+            }
+        }
+
+        $crate::__guest::export_timers!($component with_types_in $crate::__guest::timers_bindings);
+    };
+    ($component:ident $other:ident $($rest:ident)*) => {
+        $crate::__export_timers!($component $($rest)*);
     };
 }
 

@@ -1,7 +1,7 @@
 //! The operator as a component: the generated bindings, and what the export macro calls.
 
 use crate::{
-    Level, Migrate, OnBroadcast, Operator,
+    Level, Migrate, OnBroadcast, OnTimer, Operator, Timer,
     broadcast::Fold,
     column::{Column, ElementPage, EntryPage, HeaderColumn},
     descriptor::{Descriptor, Kind, Port, State, Ttl},
@@ -9,6 +9,7 @@ use crate::{
     migrate::{self, Rewrite},
     record::Call,
     run::Instance,
+    timer::{self, Clock, FiredColumns, Handle},
 };
 use bindings::{
     exports::millstream::operator::operator::CatalogEntry,
@@ -58,6 +59,19 @@ pub mod broadcast_bindings {
     });
 }
 
+/// The optional export `timers`, likewise.
+#[expect(missing_docs, reason = "generated")]
+pub mod timers_bindings {
+    wit_bindgen::generate!({
+        path: "../../wit/operator",
+        inline: "package millstream:sdk; world firing { export millstream:operator/timers@0.1.0; }",
+        world: "millstream:sdk/firing",
+        pub_export_macro: true,
+        export_macro_name: "export_timers",
+        default_bindings_module: "::millstream_sdk::__guest::timers_bindings",
+    });
+}
+
 pub use bindings::{
     export_component,
     exports::millstream::operator::operator::{CatalogEntry as Entry, Guest},
@@ -77,6 +91,12 @@ pub use broadcast_bindings::{
     export_broadcast_input,
     exports::millstream::operator::broadcast_input::Guest as BroadcastGuest,
     millstream::operator::types::{Batch as BroadcastBatch, Failure as BroadcastFailure},
+};
+
+pub use timers_bindings::{
+    export_timers,
+    exports::millstream::operator::timers::{Guest as TimersGuest, TimerBatch},
+    millstream::operator::types::Failure as TimersFailure,
 };
 
 /// The imports of the component.
@@ -151,6 +171,12 @@ impl Host for Bindings {
     fn touch(state: u32, key_rows: &[u32], map_keys: Option<&Column>) {
         effects::touch(state, key_rows, map_keys.map(borrowed));
     }
+    fn set_timers(timer: u32, key_rows: &[u32], ids: &[u64], times_ms: &[i64]) {
+        effects::set_timers(timer, key_rows, ids, times_ms);
+    }
+    fn cancel_timers(timer: u32, key_rows: &[u32], ids: &[u64]) {
+        effects::cancel_timers(timer, key_rows, ids);
+    }
     fn put_broadcast(state: u32, map_keys: &Column, values: &Column) {
         broadcast_state::put_entries(state, borrowed(map_keys), borrowed(values));
     }
@@ -219,6 +245,7 @@ impl From<Level> for log::Level {
 trait Run {
     fn process(&mut self, call: &Call) -> Result<(), String>;
     fn process_broadcast(&mut self, call: &Call) -> Result<(), String>;
+    fn on_timers(&mut self, call: &Call) -> Result<(), String>;
     fn migrate(&mut self, of: (u32, u32), values: &Column) -> Result<Column, migrate::Failure>;
 }
 
@@ -230,6 +257,12 @@ impl<O: Operator> Run for Opened<O> {
         match self.broadcast {
             Some(fold) => self.instance.process_broadcast(fold, call),
             None => Err("the operator has no broadcast input".into()),
+        }
+    }
+    fn on_timers(&mut self, call: &Call) -> Result<(), String> {
+        match self.timers {
+            Some(handle) => self.instance.on_timers(handle, call),
+            None => Err("the operator has no timers".into()),
         }
     }
     fn migrate(&mut self, of: (u32, u32), values: &Column) -> Result<Column, migrate::Failure> {
@@ -262,6 +295,7 @@ pub struct Opened<O> {
     descriptor: Descriptor,
     migrate: Option<Rewrite<O>>,
     broadcast: Option<Fold<O>>,
+    timers: Option<Handle<O>>,
 }
 
 impl<O: Operator> Opened<O> {
@@ -272,7 +306,7 @@ impl<O: Operator> Opened<O> {
     pub fn open(config: &str) -> Result<Self, String> {
         std::panic::set_hook(Box::new(tell_panic));
         let (instance, descriptor) = Instance::<O>::open(config)?;
-        Ok(Self { instance, descriptor, migrate: None, broadcast: None })
+        Ok(Self { instance, descriptor, migrate: None, broadcast: None, timers: None })
     }
 
     /// Makes this instance of the component the operator.
@@ -285,6 +319,7 @@ impl<O: Operator> Opened<O> {
             None => migrate::check_none(&self.descriptor)?,
         }
         crate::broadcast::check(self.broadcast.is_some(), &self.descriptor)?;
+        timer::check(self.timers.is_some(), &self.descriptor)?;
         let descriptor = self.descriptor.clone().into();
         OPEN.with_borrow_mut(|open| *open = Some(Box::new(self)));
         Ok(descriptor)
@@ -304,6 +339,14 @@ impl<O: OnBroadcast> Opened<O> {
     #[must_use]
     pub fn with_on_broadcast(self) -> Self {
         Self { broadcast: Some(O::on_broadcast), ..self }
+    }
+}
+
+impl<O: OnTimer> Opened<O> {
+    /// Lets it handle timers.
+    #[must_use]
+    pub fn with_on_timer(self) -> Self {
+        Self { timers: Some(O::on_timer), ..self }
     }
 }
 
@@ -334,6 +377,20 @@ pub fn process_broadcast(batch: BroadcastBatch) -> Result<(), BroadcastFailure> 
     });
     ROW.store(NO_ROW, Ordering::Relaxed);
     result.map_err(BroadcastFailure::Stop)
+}
+
+/// The exported `on-timers`.
+///
+/// # Errors
+/// The operator asks the host to stop.
+pub fn on_timers(batch: TimerBatch) -> Result<(), TimersFailure> {
+    let call = Call::of_timers(FiredColumns { timers: batch.timers, ids: batch.ids }, batch.times_ms);
+    let result = OPEN.with_borrow_mut(|open| match open {
+        Some(operator) => operator.on_timers(&call),
+        None => Err("on-timers was called before open".into()),
+    });
+    ROW.store(NO_ROW, Ordering::Relaxed);
+    result.map_err(TimersFailure::Stop)
 }
 
 /// The exported `migrate`.
@@ -372,7 +429,7 @@ impl From<Descriptor> for WireDescriptor {
             inputs: descriptor.inputs.into_iter().map(Into::into).collect(),
             outputs: descriptor.outputs.into_iter().map(Into::into).collect(),
             states: descriptor.states.into_iter().map(Into::into).collect(),
-            timers: Vec::new(),
+            timers: descriptor.timers.into_iter().map(Into::into).collect(),
             windows: descriptors::WindowUse::None,
             properties: descriptor.properties,
         }
@@ -389,6 +446,16 @@ impl From<Port> for descriptors::InputDescriptor {
 impl From<Port> for descriptors::OutputDescriptor {
     fn from(Port { name, properties, .. }: Port) -> Self {
         Self { name, properties }
+    }
+}
+
+impl From<Timer> for descriptors::TimerDescriptor {
+    fn from(Timer { name, clock, properties }: Timer) -> Self {
+        let clock = match clock {
+            Clock::Event => descriptors::Clock::Event,
+            Clock::Processing => descriptors::Clock::Processing,
+        };
+        Self { name, clock, properties }
     }
 }
 

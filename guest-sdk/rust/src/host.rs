@@ -29,6 +29,8 @@ pub(crate) trait Host {
     fn append_elements(state: u32, key_rows: &[u32], elements: &Column);
     fn clear(state: u32, key_rows: &[u32]);
     fn touch(state: u32, key_rows: &[u32], map_keys: Option<&Column>);
+    fn set_timers(timer: u32, key_rows: &[u32], ids: &[u64], times_ms: &[i64]);
+    fn cancel_timers(timer: u32, key_rows: &[u32], ids: &[u64]);
     fn put_broadcast(state: u32, map_keys: &Column, values: &Column);
     fn clear_broadcast(state: u32);
     fn mark() -> u32;

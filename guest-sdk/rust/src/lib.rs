@@ -26,6 +26,7 @@ mod run;
 mod schema;
 mod setup;
 mod text;
+mod timer;
 mod value;
 
 pub use broadcast::{Broadcast, BroadcastContext, Cached, OnBroadcast, ReadsBroadcast};
@@ -47,6 +48,7 @@ pub use run::Operator;
 #[cfg(feature = "schema")]
 pub use schema::schema;
 pub use setup::Setup;
+pub use timer::{AnyTimer, EventTimer, Fired, OnTimer, ProcessingTimer, Timer};
 pub use value::Value;
 
 /// What [`export_operators!`] expands to; no part of the interface.
@@ -59,6 +61,11 @@ pub mod __guest;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/writing-operators.md")]
 struct Guide;
+
+/// Likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/event-time.md")]
+struct EventTimes;
 
 /// And those of the page about state.
 #[cfg(doctest)]

@@ -5,6 +5,7 @@ use crate::{
     column::{Column, HeaderColumn, Headers},
     host::{Host, Platform},
     reject,
+    timer::FiredColumns,
 };
 use serde::de::DeserializeOwned;
 use std::cell::OnceCell;
@@ -16,6 +17,8 @@ pub(crate) struct Call {
     pub(crate) key_rows: Vec<u32>,
     pub(crate) timestamps_ms: Vec<i64>,
     pub(crate) values: Column,
+    /// Of timers: which ones.
+    pub(crate) fired: Option<FiredColumns>,
     keys: OnceCell<Column>,
     headers: OnceCell<HeaderColumn>,
 }
@@ -25,13 +28,23 @@ impl Call {
         Self { input, key_rows, timestamps_ms, values, ..Self::default() }
     }
 
+    /// Timers that are due: each has a key row of its own, and no value.
+    pub(crate) fn of_timers(fired: FiredColumns, times_ms: Vec<i64>) -> Self {
+        let key_rows: Vec<u32> = (0..times_ms.len() as u32).collect();
+        let values = Column { ends: vec![0; key_rows.len()], bytes: Vec::new(), absent: key_rows.clone() };
+        Self { fired: Some(fired), ..Self::new(0, key_rows, times_ms, values) }
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.key_rows.len()
     }
 
     /// Whether all columns have one entry per row. The host promises it; nothing here relies on it for memory safety.
     pub(crate) fn is_well_formed(&self) -> bool {
-        self.timestamps_ms.len() == self.rows() && self.values.has_rows(self.rows())
+        let rows = self.rows();
+        let fired = self.fired.as_ref();
+        let fits = |fired: &FiredColumns| fired.timers.len() == rows && fired.ids.len() == rows;
+        self.timestamps_ms.len() == rows && self.values.has_rows(rows) && fired.is_none_or(fits)
     }
 
     pub(crate) fn key_row(&self, row: u32) -> u32 {

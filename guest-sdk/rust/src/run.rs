@@ -7,6 +7,7 @@ use crate::{
     descriptor::Descriptor,
     host::{Host, Platform},
     record::Call,
+    timer::{Fired, Handle},
 };
 
 /// An operator: a function from records and the state of their keys to effects.
@@ -76,6 +77,20 @@ impl<O: Operator> Instance<O> {
 
     /// Processes a batch and stages its effects. The error asks the host to stop.
     pub(crate) fn process(&mut self, call: &Call) -> Result<(), String> {
+        self.each(call, |operator, record, ctx| operator.process(&record, ctx))
+    }
+
+    /// Handles timers and stages what they do. The error asks the host to stop.
+    pub(crate) fn on_timers(&mut self, handle: Handle<O>, call: &Call) -> Result<(), String> {
+        self.each(call, |operator, Record { call, row }, ctx| handle(operator, &Fired { call, row }, ctx))
+    }
+
+    /// Does something with every row of a call.
+    fn each(
+        &mut self,
+        call: &Call,
+        one: impl Fn(&O, Record<'_>, &mut Context<'_>) -> Result<()>,
+    ) -> Result<(), String> {
         if !call.is_well_formed() {
             return Err("the host sent a batch whose columns differ in length".into());
         }
@@ -85,7 +100,7 @@ impl<O: Operator> Instance<O> {
             ctx.record.row = row;
             Platform::enter(row);
             let record = ctx.record;
-            let result = self.operator.process(&record, &mut ctx);
+            let result = one(&self.operator, record, &mut ctx);
             match result.and_then(|()| ctx.work.fault.take().map_or(Ok(()), Err)) {
                 Ok(()) => ctx.work.keep_record(),
                 Err(Error::Reject(reason)) => ctx.work.undo_record(row, reason),

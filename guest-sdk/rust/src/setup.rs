@@ -6,6 +6,7 @@ use crate::{
     descriptor::{DEFAULT_INPUT, Descriptor, Input, Kind, Output, Port, State},
     metrics::{Counter, Gauge, Histogram},
     stop,
+    timer::{AnyTimer, Clock, EventTimer, ProcessingTimer, Timer, TimerBuffer},
 };
 use serde::de::DeserializeOwned;
 
@@ -19,6 +20,7 @@ pub struct Setup {
     pub(crate) descriptor: Descriptor,
     pub(crate) metrics: MetricNames,
     pub(crate) buffers: Buffers,
+    timer_buffer: Option<u32>,
     fault: Option<String>,
 }
 
@@ -36,6 +38,7 @@ impl Setup {
             descriptor: Descriptor::default(),
             metrics: MetricNames::default(),
             buffers: Buffers::default(),
+            timer_buffer: None,
             fault: None,
         }
     }
@@ -110,6 +113,24 @@ impl Setup {
             self.fault(format!("the state \"{}\" is a broadcast state, which is not migrated", state.name));
         }
         Broadcast::declare(self.state(state, Kind::Broadcast), &mut self.buffers)
+    }
+
+    /// Declares a timer that goes by event time: see [`OnTimer`](crate::OnTimer). It makes the operator keyed.
+    pub fn event_timer(&mut self, timer: impl Into<Timer>) -> EventTimer {
+        EventTimer(self.timer(Timer { clock: Clock::Event, ..timer.into() }))
+    }
+
+    /// Declares a timer that goes by the host's wall clock, so that a replay may see other things. It makes the operator keyed.
+    pub fn processing_timer(&mut self, timer: impl Into<Timer>) -> ProcessingTimer {
+        ProcessingTimer(self.timer(Timer { clock: Clock::Processing, ..timer.into() }))
+    }
+
+    fn timer(&mut self, timer: Timer) -> AnyTimer {
+        self.check_name("timer", &timer.name, self.descriptor.timers.iter().any(|other| other.name == timer.name));
+        self.descriptor.timers.push(timer);
+        let buffers = &mut self.buffers;
+        let buffer = *self.timer_buffer.get_or_insert_with(|| buffers.add(TimerBuffer::default()));
+        AnyTimer { timer: self.descriptor.timers.len() as u32 - 1, buffer }
     }
 
     /// Declares a value per key that grows by folding: `reduce` makes one of what there is and what is added.

@@ -1,6 +1,6 @@
 //! Where the crates are put together: everything a run is made of, from a resolved pipeline.
 
-use crate::config::{OperatorSpec, PipelineFile, Problem, Resolved, SinkKind, SourceKind};
+use crate::config::{OperatorSpec, PipelineFile, Problem, Resolved, SinkKind, SourceKind, SourceSpec};
 use crate::error::{Failure, Outcome};
 use crate::graph::{self, Described};
 use crate::store::ModuleStore;
@@ -9,8 +9,8 @@ use millstream_connect::{
 };
 use millstream_engine::commit::{CommitPorts, CommitterSettings, Identity, SinkPort};
 use millstream_engine::ports::{
-    Clock, CommitsReader, OperatorFactory, RecordSizes, RecordSizesReader, Source, StateBackend, SystemClock,
-    TransactionLog,
+    Clock, CommitsReader, EventTime, OperatorFactory, RecordSizes, RecordSizesReader, Source, StateBackend,
+    SystemClock, TransactionLog,
 };
 use millstream_engine::run::RunPorts;
 use millstream_kafka::{KafkaCluster, KafkaCommitsReader, KafkaLog, KafkaSource, LogSettings, SourceSettings};
@@ -232,6 +232,7 @@ pub(crate) fn compose(
         },
         checkpoints: Box::new(RocksCheckpoints::new(Arc::clone(&outside.store), place, checkpoints)),
         clock: Arc::clone(&outside.clock),
+        event_times: event_times(resolved),
         sizes,
         commits,
     };
@@ -270,12 +271,10 @@ fn identity(resolved: &Resolved, loaded: &Loaded, outside: &Outside, changelog: 
     })
 }
 
-/// Operators with state: id and names of states.
+/// Operators with state or timers: id and names that the catalog gives numbers to.
 pub(crate) fn states(plan: &Plan) -> Vec<(String, Vec<String>)> {
-    let keyed = plan.operators.iter().filter(|node| !node.descriptor.states.is_empty());
-    keyed
-        .map(|node| (node.id.clone(), node.descriptor.states.iter().map(|state| state.name.clone()).collect()))
-        .collect()
+    let operators = plan.operators.iter().map(|node| (node.id.clone(), node.descriptor.cells_names()));
+    operators.filter(|(_, names)| !names.is_empty()).collect()
 }
 
 fn source_identity(id: &str, kind: &SourceKind, cluster: Option<&KafkaCluster>) -> Outcome<TopicIdentity> {
@@ -290,6 +289,12 @@ fn source_identity(id: &str, kind: &SourceKind, cluster: Option<&KafkaCluster>) 
     })
 }
 
+/// By source: where its event time is found, if that is not its own timestamp.
+pub(crate) fn event_times(resolved: &Resolved) -> Vec<Option<Arc<dyn EventTime>>> {
+    let event_time = |source: &SourceSpec| Some(Arc::new(source.event_time.clone()?) as Arc<dyn EventTime>);
+    resolved.sources.iter().map(event_time).collect()
+}
+
 /// A worker's part of every source.
 fn sources(resolved: &Resolved, outside: &Outside, worker: u32, options: &RunOptions) -> Outcome<Vec<Box<dyn Source>>> {
     let workers = resolved.workers;
@@ -298,7 +303,7 @@ fn sources(resolved: &Resolved, outside: &Outside, worker: u32, options: &RunOpt
         let share = Share { worker, workers, first: PartitionIndex(u32::from(index) << 16) };
         let clock = Arc::clone(&outside.clock);
         made.push(match (&source.kind, &resolved.kafka) {
-            (SourceKind::Topic { topic, start, on_data_loss, read_uncommitted }, Some(properties)) => {
+            (SourceKind::Topic { topic, start, stop, on_data_loss, read_uncommitted }, Some(properties)) => {
                 let settings = SourceSettings {
                     id: source.id.clone(),
                     index,
@@ -307,6 +312,7 @@ fn sources(resolved: &Resolved, outside: &Outside, worker: u32, options: &RunOpt
                     worker,
                     workers,
                     start: *start,
+                    stop: *stop,
                     on_data_loss: *on_data_loss,
                     read_uncommitted: *read_uncommitted,
                     ignore_group_offsets: options.ignore_group_offsets,

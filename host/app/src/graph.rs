@@ -1,6 +1,6 @@
 //! From a resolved pipeline and what its operators say of themselves to a plan. Pure.
 
-use crate::config::{OperatorSpec, Place, Problem, Resolved, id_of, nearest};
+use crate::config::{OperatorSpec, Place, Problem, Resolved, SourceSpec, id_of, nearest};
 use millstream_model::descriptor::{Descriptor, InputKind};
 use millstream_model::ids::{Digest, Generation, OperatorIndex, SinkIndex};
 use millstream_model::plan::{OperatorNode, Plan, SinkNode, SourceNode, Target};
@@ -52,8 +52,7 @@ pub(crate) fn plan(resolved: &Resolved, order: &[usize], described: &[Described]
     let specs: Vec<&OperatorSpec> = order.iter().filter_map(|at| resolved.operators.get(*at)).collect();
     let mut operators: Vec<OperatorNode> =
         specs.iter().zip(described).map(|(spec, described)| node(spec, described)).collect();
-    let mut sources: Vec<SourceNode> =
-        resolved.sources.iter().map(|source| SourceNode { id: source.id.clone(), targets: Vec::new() }).collect();
+    let mut sources: Vec<SourceNode> = resolved.sources.iter().map(source_node).collect();
     for (at, spec) in specs.iter().enumerate() {
         check_keyed(spec, operators.get(at))?;
         let inputs = operators.get(at).map_or(1, |node| node.descriptor.inputs.len()).max(1);
@@ -98,6 +97,10 @@ pub(crate) fn plan(resolved: &Resolved, order: &[usize], described: &[Described]
     })
 }
 
+fn source_node(spec: &SourceSpec) -> SourceNode {
+    SourceNode { id: spec.id.clone(), targets: Vec::new(), time: spec.time.clone() }
+}
+
 fn node(spec: &OperatorSpec, described: &Described) -> OperatorNode {
     OperatorNode {
         id: spec.id.clone(),
@@ -113,6 +116,7 @@ fn node(spec: &OperatorSpec, described: &Described) -> OperatorNode {
         on_error: spec.on_error,
         retries: spec.retries,
         null_key: spec.null_key,
+        output_time: spec.output_time,
     }
 }
 
@@ -214,6 +218,7 @@ mod tests {
                 inputs: vec![InputDescriptor::records("in")],
                 outputs: vec!["out".to_owned(), "rest".to_owned()],
                 states: vec![state; states],
+                ..Descriptor::default()
             },
         }
     }

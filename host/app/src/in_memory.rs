@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Key and value.
 pub(crate) type Pair = (Option<Vec<u8>>, Option<Vec<u8>>);
 
-/// One partition whose record n has the timestamp n.
+/// One partition whose record n has the timestamp n, unless it has one of its own. A poll brings one record, so that time moves between any two.
 pub(crate) struct ListSource {
-    records: Vec<Pair>,
+    records: Vec<(Pair, Option<i64>)>,
     progress: [PartitionProgress; 1],
 }
 
 impl ListSource {
-    pub(crate) fn new(index: PartitionIndex, records: Vec<Pair>) -> Self {
+    pub(crate) fn new(index: PartitionIndex, records: Vec<(Pair, Option<i64>)>) -> Self {
         let progress = PartitionProgress {
             index,
             partition: 0,
@@ -25,23 +25,25 @@ impl ListSource {
             leader_epoch: -1,
             timestamp_ms_max: None,
             end: records.len() as i64,
+            ended: records.is_empty(),
         };
         Self { records, progress: [progress] }
     }
 }
 
 impl Source for ListSource {
-    fn poll(&mut self, batch: &mut RecordBatch, limits: &BatchLimits) -> Result<Poll, SourceError> {
+    fn poll(&mut self, batch: &mut RecordBatch, _: &BatchLimits) -> Result<Poll, SourceError> {
         let [progress] = &mut self.progress;
-        while batch.len() < limits.rows_max && batch.bytes_len() < limits.bytes_max {
-            let Some((key, value)) = usize::try_from(progress.next).ok().and_then(|next| self.records.get(next)) else {
-                return Ok(Poll::End);
-            };
-            let origin = Origin { partition: progress.index, offset: progress.next };
-            batch.push(key.as_deref(), value.as_deref(), progress.next, origin);
-            progress.timestamp_ms_max = Some(progress.next);
-            progress.next += 1;
-        }
+        let record = usize::try_from(progress.next).ok().and_then(|next| self.records.get(next));
+        let Some(((key, value), own_ms)) = record else {
+            progress.ended = true;
+            return Ok(Poll::End);
+        };
+        let timestamp_ms = own_ms.unwrap_or(progress.next);
+        let origin = Origin { partition: progress.index, offset: progress.next };
+        batch.push(key.as_deref(), value.as_deref(), timestamp_ms, origin);
+        progress.timestamp_ms_max = progress.timestamp_ms_max.max(Some(timestamp_ms));
+        progress.next += 1;
         Ok(Poll::Some)
     }
 

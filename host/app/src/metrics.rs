@@ -71,11 +71,14 @@ impl prometheus_client::collector::Collector for Collector {
         counter(&mut encoder, ("millstream_source_records", "Records read"), &read)?;
         gauge(&mut encoder, ("millstream_source_lag", "Records not yet read"), &lag)?;
         let (mut entered, mut emitted, mut refused, mut busy, mut state) = (vec![], vec![], vec![], vec![], vec![]);
+        let (mut timers, mut watermark_lag) = (vec![], vec![]);
         for (operator, status) in &now.operators {
             let labels = [("pipeline", id), ("operator", operator.as_str())];
             entered.push((labels, status.records_in));
             emitted.push((labels, status.records_out));
             refused.push((labels, status.refused));
+            timers.push((labels, status.timers));
+            watermark_lag.extend(status.time.as_ref().and_then(|time| Some((labels, time.lag_ms?))));
             busy.push((labels, status.busy_ms));
             state.push((labels, i64::try_from(status.state_bytes).unwrap_or(i64::MAX)));
         }
@@ -84,6 +87,9 @@ impl prometheus_client::collector::Collector for Collector {
         counter(&mut encoder, ("millstream_operator_records_refused", "Records refused"), &refused)?;
         counter(&mut encoder, ("millstream_operator_busy_milliseconds", "Time in calls"), &busy)?;
         gauge(&mut encoder, ("millstream_operator_state_bytes", "Cached state"), &state)?;
+        counter(&mut encoder, ("millstream_operator_timers", "Timers that came due"), &timers)?;
+        let name = "millstream_operator_watermark_lag_milliseconds";
+        gauge(&mut encoder, (name, "How far the watermark is behind the wall clock"), &watermark_lag)?;
         own::encode(&mut encoder, &now)?;
         let written: Vec<_> = now
             .sinks

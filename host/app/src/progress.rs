@@ -1,7 +1,9 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use millstream_engine::call::OwnMetric;
+use millstream_engine::ports::{Clock, SystemClock};
 use millstream_engine::run::Control;
 use millstream_engine::run::board::CommitStatus;
+use millstream_engine::run::times::OperatorTime;
 use millstream_model::plan::Plan;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -27,12 +29,16 @@ pub(crate) struct SourceStatus {
     pub(crate) bytes: u64,
     /// Records behind the ends of the logs, where these are known.
     pub(crate) lag: i64,
+    /// Records refused for their timestamps.
+    pub(crate) refused: u64,
 }
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct OperatorStatus {
     pub(crate) records_in: u64,
     pub(crate) records_out: u64,
+    /// Timers that came due.
+    pub(crate) timers: u64,
     pub(crate) refused: u64,
     pub(crate) dropped: u64,
     pub(crate) calls: u64,
@@ -41,6 +47,9 @@ pub(crate) struct OperatorStatus {
     pub(crate) migrations_refused: u64,
     pub(crate) busy_ms: u64,
     pub(crate) state_bytes: u64,
+    /// Where it is in event time; nothing of operators to which that makes no difference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time: Option<OperatorTime>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) metrics: BTreeMap<String, OwnMetric>,
 }
@@ -59,14 +68,20 @@ impl Snapshot {
             own.map(|position| (position.end - position.next).max(0)).sum()
         };
         let sources = plan.sources.iter().zip(&board.sources).map(|(node, counters)| {
-            let status =
-                SourceStatus { records: counters.records.get(), bytes: counters.bytes.get(), lag: lag(&node.id) };
+            let status = SourceStatus {
+                records: counters.records.get(),
+                bytes: counters.bytes.get(),
+                lag: lag(&node.id),
+                refused: counters.refused.get(),
+            };
             (node.id.clone(), status)
         });
-        let operators = plan.operators.iter().zip(&board.operators).map(|(node, counters)| {
+        let times = board.times.operators(plan, SystemClock::default().now_ms());
+        let operators = plan.operators.iter().zip(&board.operators).zip(times).map(|((node, counters), time)| {
             let status = OperatorStatus {
                 records_in: counters.records_in.get(),
                 records_out: counters.records_out.get(),
+                timers: counters.timers.get(),
                 refused: counters.refused.get(),
                 dropped: counters.dropped.get(),
                 calls: counters.calls.get(),
@@ -75,6 +90,7 @@ impl Snapshot {
                 migrations_refused: counters.migrations_refused.get(),
                 busy_ms: counters.busy_ns.get() / 1_000_000,
                 state_bytes: counters.state_bytes.load(Ordering::Relaxed),
+                time,
                 metrics: counters.own.values(),
             };
             (node.id.clone(), status)

@@ -10,7 +10,7 @@ mod standard;
 
 pub use error::Error;
 pub use file::{FileSet, FileSink, FileSinkSettings, FileSource, FileSourceSettings, MissingFile};
-pub use format::{LineFormat, Pointer, SinkFormat};
+pub use format::{EventTimeAt, LineFormat, Pointer, SinkFormat};
 pub use nexmark::{NexmarkKey, NexmarkSettings, NexmarkSource};
 pub use share::Share;
 pub use standard::{StdinSettings, StdinSource, StdoutSink};

@@ -104,6 +104,7 @@ impl NexmarkSource {
             leader_epoch: -1,
             timestamp_ms_max: None,
             end: settings.events_max.map_or(-1, |count| i64::try_from(count).unwrap_or(i64::MAX)),
+            ended: false,
         });
         let progress = progress.collect();
         let generator = Generator::new(settings.events.clone());
@@ -144,6 +145,7 @@ impl NexmarkSource {
             batch.timestamps_ms.push(timestamp_ms);
             batch.origins.push(Origin { partition: progress.index, offset: progress.next });
             progress.next = progress.next.saturating_add(step);
+            progress.ended = progress.next >= end;
             progress.timestamp_ms_max = progress.timestamp_ms_max.max(Some(timestamp_ms));
             return true;
         }
@@ -166,6 +168,7 @@ impl NexmarkSource {
             let position = positions.iter().find(|position| position.partition == progress.partition);
             progress.next = position.map_or(i64::from(progress.partition), |position| position.next);
             progress.timestamp_ms_max = position.and_then(|position| position.timestamp_ms_max);
+            progress.ended = progress.end >= 0 && progress.next >= progress.end;
         }
         self.pace = None;
         self.at = 0;

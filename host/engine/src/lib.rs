@@ -11,4 +11,6 @@ pub mod ports;
 pub mod run;
 pub mod swap;
 pub mod task;
+pub mod time;
+pub mod timers;
 pub mod worker;

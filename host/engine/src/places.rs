@@ -13,7 +13,7 @@ pub struct Places(RwLock<BTreeMap<PartitionIndex, (Arc<str>, i32)>>);
 /// Where a record comes from, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Id of the source; `unknown` if its partition has not turned up.
+    /// Id of the source; `timer` if a timer made it, `unknown` if its partition has not turned up.
     pub source: Arc<str>,
     /// Number of the partition within the source, -1 if unknown.
     pub partition: i32,
@@ -30,6 +30,9 @@ impl Places {
     /// Where a record comes from.
     #[must_use]
     pub fn of(&self, origin: Origin) -> Place {
+        if origin == Origin::TIMER {
+            return Place { source: "timer".into(), partition: -1, offset: -1 };
+        }
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let (source, partition) = known.get(&origin.partition).cloned().unwrap_or_else(|| ("unknown".into(), -1));
         Place { source, partition, offset: origin.offset }

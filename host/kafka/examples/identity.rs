@@ -58,6 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         start: Start::Earliest,
         on_data_loss: OnDataLoss::Stop,
         read_uncommitted: false,
+        stop: None,
         ignore_group_offsets: false,
     };
     let mut source = KafkaSource::new(&properties, settings)?;

@@ -34,6 +34,6 @@ pub use names::{CHANGELOG_PARTITIONS, changelog_topic, commits_topic, modules_to
 pub use properties::Properties;
 pub use sizes::TopicSizes;
 pub use source::{KafkaSource, SourceSettings};
-pub use start::{OnDataLoss, Start};
+pub use start::{OnDataLoss, Start, Stop};
 pub use sums::{TopicSum, group_offsets, sum_topic};
 pub use tail::KafkaCommitsReader;

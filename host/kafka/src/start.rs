@@ -18,6 +18,18 @@ pub enum Start {
     Offset(i64),
 }
 
+/// Where a source ends for good. Looked up when the process starts; a restart looks again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stop {
+    /// Behind the newest record that can be read then.
+    Latest,
+    /// Before the first record with this timestamp or a later one, in milliseconds since 1970.
+    Timestamp(i64),
+    /// Before this offset in every partition.
+    Offset(i64),
+}
+
 /// What happens when offsets are gone that were not read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -97,6 +109,15 @@ pub(crate) fn begin(start: Start, extent: Extent, at_time: Option<i64>) -> Resul
         Start::Offset(offset) => {
             Err(format!("`start` asks for offset {offset} and there are {} to {}", extent.begin, extent.end))
         }
+    }
+}
+
+/// The first offset of a partition that is not read any more. `at_time` is the first offset at the timestamp asked for, negative if all are earlier.
+pub(crate) fn end(stop: Stop, log_end: i64, at_time: Option<i64>) -> i64 {
+    match stop {
+        Stop::Latest => log_end,
+        Stop::Timestamp(_) => at_time.filter(|offset| *offset >= 0).unwrap_or(log_end),
+        Stop::Offset(offset) => offset,
     }
 }
 

@@ -5,6 +5,10 @@
 //! with an empty cell key; a map state has one per entry, with the map key as cell key; a list state has one per element, with the element's
 //! number (u64, big endian) as cell key. A broadcast state has no user keys: its entries lie in key group 0 under the empty one.
 //!
+//! A pending timer has two cells. One under its key: the space is the timer's, the cell key its id (u64, big endian), the value its time. One in the order of time:
+//! the space is that of the operator's timers of one clock, the user key the time (i64, big endian, sign bit flipped), the cell key the number of the
+//! timer's space (u8), the id (u64, big endian) and the key; the value is empty. Both lie in the key group of the key.
+//!
 //! Beside the cells of user keys a state may keep facts about a key group: see [`GroupFact`]. In their keys `80 00`, the longer way to write 0,
 //! stands for the length of the user key, so that no user key has such a cell; the number of the fact (u8) is the cell key.
 //!

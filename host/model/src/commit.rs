@@ -34,7 +34,7 @@ pub struct OperatorCommit {
     pub generation: Generation,
     /// The module that ran in the epoch.
     pub digest: Digest,
-    /// Watermark it has emitted, in milliseconds since 1970.
+    /// Its watermark, in milliseconds since 1970; it never goes back behind it. Timers that are due by it may be left to fire.
     pub watermark_ms: Option<i64>,
     /// Version of each of its states, by name.
     pub state_versions: BTreeMap<String, u32>,

@@ -137,7 +137,60 @@ impl StateDescriptor {
     }
 }
 
-/// An operator as configured: its ports and states, in the order calls refer to them.
+/// The clock that a timer goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimerClock {
+    /// Event time: the watermark.
+    Event,
+    /// Processing time: the host's wall clock, as marks carry it.
+    Processing,
+}
+
+impl TimerClock {
+    /// Both, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Event, Self::Processing];
+
+    /// As the contract writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Processing => "processing",
+        }
+    }
+
+    /// The name under which the catalog numbers the index of an operator's timers of this clock. No state can have it.
+    #[must_use]
+    pub const fn index_name(self) -> &'static str {
+        match self {
+            Self::Event => "timers:event",
+            Self::Processing => "timers:processing",
+        }
+    }
+}
+
+/// A timer that the operator may set for a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimerDescriptor {
+    /// Names the timer across versions, restarts and savepoints.
+    pub name: String,
+    /// The clock it goes by.
+    pub clock: TimerClock,
+}
+
+impl TimerDescriptor {
+    /// The name under which the catalog numbers the timer's cells. No state can have it. A timer that changes its clock is another one.
+    #[must_use]
+    pub fn cells_name(&self) -> String {
+        format!("{}{}:{}", Self::CELLS_PREFIX, self.clock.name(), self.name)
+    }
+
+    /// What such names begin with.
+    pub const CELLS_PREFIX: &str = "timer:";
+}
+
+/// An operator as configured: its ports, states and timers, in the order calls refer to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
     /// At least one.
@@ -146,19 +199,39 @@ pub struct Descriptor {
     pub outputs: Vec<String>,
     /// May be empty; any state but a broadcast one makes the operator keyed.
     pub states: Vec<StateDescriptor>,
+    /// May be empty; any timer makes the operator keyed.
+    pub timers: Vec<TimerDescriptor>,
+    /// Whether it can ask for the watermark, by what it imports.
+    pub reads_watermark: bool,
 }
 
 impl Descriptor {
     /// Whether the operator needs each key on one instance.
     #[must_use]
     pub fn is_keyed(&self) -> bool {
-        self.states.iter().any(|state| state.kind != StateKind::Broadcast)
+        !self.timers.is_empty() || self.states.iter().any(|state| state.kind != StateKind::Broadcast)
     }
 
     /// How the records of an input reach the operator.
     #[must_use]
     pub fn input_kind(&self, input: u32) -> InputKind {
         self.inputs.get(input as usize).map(|input| input.kind).unwrap_or_default()
+    }
+
+    /// Whether it makes a difference to the operator where the watermark, or time, moves.
+    #[must_use]
+    pub fn needs_marks(&self) -> bool {
+        let lives_by_event_time = |state: &StateDescriptor| state.ttl.is_some_and(|ttl| ttl.clock == TtlClock::Event);
+        self.reads_watermark || !self.timers.is_empty() || self.states.iter().any(lives_by_event_time)
+    }
+
+    /// What the catalog gives numbers to: the states, each timer, and the index of the timers of each clock.
+    #[must_use]
+    pub fn cells_names(&self) -> Vec<String> {
+        let states = self.states.iter().map(|state| state.name.clone());
+        let timers = self.timers.iter().map(TimerDescriptor::cells_name);
+        let clocks = TimerClock::ALL.into_iter().filter(|clock| self.timers.iter().any(|timer| timer.clock == *clock));
+        states.chain(timers).chain(clocks.map(|clock| clock.index_name().to_owned())).collect()
     }
 }
 

@@ -21,6 +21,8 @@ pub struct OperatorLimits {
     pub outputs_per_record_max: u32,
     /// `limits.output_bytes`: bytes that one call may emit.
     pub output_bytes_max: u64,
+    /// `limits.timer_rounds`: how often in one advance of time a key's timers may set another one that is due at once.
+    pub timer_rounds_max: u32,
     /// `limits.log_lines`: lines per second; more are dropped and counted.
     pub log_lines_per_second_max: u32,
     /// `limits.log_line`: bytes of one log line; the rest is cut.
@@ -48,6 +50,7 @@ impl Default for OperatorLimits {
             state_value_bytes_max: 512 << 10,
             outputs_per_record_max: 1_000,
             output_bytes_max: 8 << 20,
+            timer_rounds_max: 100_000,
             log_lines_per_second_max: 100,
             log_line_bytes_max: 4 << 10,
             request_bytes_max: 16 << 20,

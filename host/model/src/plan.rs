@@ -52,6 +52,36 @@ pub struct SourceNode {
     pub id: String,
     /// Where its records go.
     pub targets: Vec<Target>,
+    /// What its records say of time.
+    pub time: SourceTime,
+}
+
+/// What the records of a source say of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTime {
+    /// `watermark.disorder`: how much earlier than the latest one before it a record of a partition may be without being late, in milliseconds.
+    pub disorder_ms: u64,
+    /// `watermark.idle`: a partition that is read to its end and silent for so long, in milliseconds, holds no watermark back. `None`: however
+    /// long it is silent, it does.
+    pub idle_after_ms: Option<u64>,
+    /// `watermark.align`: while its watermark is further ahead of the slowest source of the pipeline, in milliseconds, it is not read.
+    pub align_ms: Option<u64>,
+    /// `max_future`: a record whose timestamp is further ahead of the wall clock, in milliseconds, is refused.
+    pub max_future_ms: Option<u64>,
+    /// What happens to a record that is refused for its timestamp.
+    pub on_error: ErrorPolicy,
+}
+
+impl Default for SourceTime {
+    fn default() -> Self {
+        Self {
+            disorder_ms: 0,
+            idle_after_ms: Some(60_000),
+            align_ms: None,
+            max_future_ms: None,
+            on_error: ErrorPolicy::default(),
+        }
+    }
 }
 
 /// An operator of the pipeline.
@@ -84,6 +114,15 @@ pub struct OperatorNode {
     pub retries: u32,
     /// What happens to records without a key, if it is keyed.
     pub null_key: NullKeyPolicy,
+    /// What the timestamps it gives its outputs say of time. `None`: its inputs say it.
+    pub output_time: Option<OutputTime>,
+}
+
+/// What the timestamps of an operator's outputs say of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputTime {
+    /// `watermark.disorder`: how much earlier than the latest one before it an output may be without being late, in milliseconds.
+    pub disorder_ms: u64,
 }
 
 /// A sink of the pipeline.
@@ -140,6 +179,29 @@ impl Plan {
     #[must_use]
     pub fn operator(&self, index: OperatorIndex) -> Option<&OperatorNode> {
         self.operators.get(index.at())
+    }
+
+    /// By operator: whether marks must reach it, because it or one behind it needs them.
+    #[must_use]
+    pub fn marked(&self) -> Vec<bool> {
+        self.leading_to(|node| node.descriptor.needs_marks())
+    }
+
+    /// By operator: whether it or one behind it is such a one.
+    #[must_use]
+    pub fn leading_to(&self, is_one: impl Fn(&OperatorNode) -> bool) -> Vec<bool> {
+        let mut marked: Vec<bool> = self.operators.iter().map(is_one).collect();
+        // An operator comes after all that feed it, so one pass from the end is enough.
+        for (at, node) in self.operators.iter().enumerate().rev() {
+            let feeds_one = node.outputs.iter().flatten().any(|target| match target {
+                Target::Operator { operator, .. } => marked.get(operator.at()).copied().unwrap_or(false),
+                Target::Sink(_) => false,
+            });
+            if feeds_one && let Some(own) = marked.get_mut(at) {
+                *own = true;
+            }
+        }
+        marked
     }
 
     /// The source at a position.

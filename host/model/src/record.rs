@@ -12,6 +12,11 @@ pub struct Origin {
     pub offset: i64,
 }
 
+impl Origin {
+    /// Where a timer comes from: no source record.
+    pub const TIMER: Self = Self { partition: PartitionIndex(u32::MAX), offset: -1 };
+}
+
 /// A batch of records, one column per field. Rows keep the order of their partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordBatch {

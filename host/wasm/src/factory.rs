@@ -1,7 +1,7 @@
 //! From a module to operators: opening, describing, one instance per worker.
 
 use crate::allowance;
-use crate::check::{BROADCAST_INPUT, Checked, MIGRATION, World};
+use crate::check::{BROADCAST_INPUT, CONTEXT, Checked, MIGRATION, TIMERS, World};
 use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
 use crate::engine::Engine;
 use crate::error::LoadError;
@@ -122,7 +122,7 @@ impl Engine {
                 let (_, described) =
                     configured.open().map_err(|reason| LoadError::Open { operator: config.id.clone(), reason })?;
                 configured.properties = described.properties();
-                let described = described.checked().and_then(|described| check_exports(module, described));
+                let described = configured.descriptor(described).and_then(|described| check_exports(module, described));
                 described.map_err(|reason| LoadError::Descriptor { operator: config.id.clone(), reason })?
             }
             World::RecordOperator => {
@@ -150,7 +150,19 @@ fn check_exports(module: &Module, described: Descriptor) -> Result<Descriptor, S
         None if is_exported && module.catalog().len() == 1 => Err(format!(
             "the module exports `{BROADCAST_INPUT}`, but none of the operator's inputs is a broadcast input: no record would ever reach it"
         )),
-        _ => check_migration(module, described),
+        _ => check_timers(module, &described).and_then(|()| check_migration(module, described)),
+    }
+}
+
+/// Whether a module can handle the timers that its operator declares. One that exports `timers` may declare none: it may depend on its configuration.
+fn check_timers(module: &Module, described: &Descriptor) -> Result<(), String> {
+    let is_exported = module.inner.checked.exports_interface(TIMERS);
+    match described.timers.first() {
+        Some(timer) if !is_exported => Err(format!(
+            "it declares the timer `{}`, but the module does not export `{TIMERS}`: nothing would handle it when it fires",
+            timer.name
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -217,6 +229,7 @@ fn declared(module: &Module, declared: &Declared) -> Result<Descriptor, String> 
         inputs: declared.inputs.iter().map(|name| InputDescriptor::records(name)).collect(),
         outputs: declared.outputs.clone(),
         states: if keyed { vec![state] } else { Vec::new() },
+        ..Descriptor::default()
     })
 }
 
@@ -265,15 +278,23 @@ impl Configured {
         let has_broadcast = self.module.inner.checked.exports_interface(BROADCAST_INPUT);
         let broadcast = || probe.function(&instance, &mut store, "broadcast-input", "process-broadcast");
         let broadcast = has_broadcast.then(broadcast).transpose()?;
+        let has_timers = self.module.inner.checked.exports_interface(TIMERS);
+        let on_timers = has_timers.then(|| probe.function(&instance, &mut store, "timers", "on-timers")).transpose()?;
         let arguments = (self.name.as_str(), &*self.config);
         let (described,): (Result<DescriptorOut, String>,) = call(&mut store, &open, arguments)?;
-        Ok((Instance { store, process, migrate, broadcast }, described?))
+        Ok((Instance { store, process, migrate, broadcast, on_timers }, described?))
+    }
+
+    /// What it says of itself, with what its module tells.
+    fn descriptor(&self, described: DescriptorOut) -> Result<Descriptor, String> {
+        let reads_watermark = self.module.inner.checked.imports_function(CONTEXT, "watermark-ms");
+        Ok(Descriptor { reads_watermark, ..described.checked()? })
     }
 
     pub(crate) fn open_columnar(&self) -> Result<Instance, OpenError> {
         let (instance, described) = self.open().map_err(|reason| self.error(reason))?;
         let properties = described.properties();
-        let described = described.checked().map_err(|reason| self.error(reason))?;
+        let described = self.descriptor(described).map_err(|reason| self.error(reason))?;
         if described != self.descriptor || properties != self.properties {
             return Err(self.error("it describes itself otherwise than before, with the same configuration".to_owned()));
         }
@@ -287,7 +308,7 @@ impl Configured {
         let instance = probe.instantiate(&mut store).map_err(|reason| self.error(reason))?;
         let process =
             probe.function(&instance, &mut store, "handler", "process").map_err(|reason| self.error(reason))?;
-        Ok(Instance { store, process, migrate: None, broadcast: None })
+        Ok(Instance { store, process, migrate: None, broadcast: None, on_timers: None })
     }
 }
 

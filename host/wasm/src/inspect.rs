@@ -37,7 +37,7 @@ pub struct Inspection {
 /// A fact that the operator tells of itself or of a part of it, and that the host does nothing with but show it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Property {
-    /// What it is about: `operator`, `input NAME`, `output NAME` or `state NAME`.
+    /// What it is about: `operator`, `input NAME`, `output NAME`, `state NAME` or `timer NAME`.
     pub of: String,
     /// The fact's name, like `doc`.
     pub name: String,

@@ -33,6 +33,9 @@ fn main() -> Result<()> {
     if is_wanted("growth") {
         suite::growth(&mut report, effort)?;
     }
+    if is_wanted("timers") {
+        suite::timers(&mut report, effort)?;
+    }
     if is_wanted("pipeline") || is_wanted("restart") {
         let broker = Broker::find()?;
         if is_wanted("pipeline") {

@@ -34,7 +34,7 @@ pub struct Boundary {
 /// If the operator does not work.
 pub fn call(boundary: &Boundary) -> Result<Taken> {
     let Boundary { place, rows, records } = *boundary;
-    let factory = operator(Work::Identity, place)?;
+    let factory = operator(Work::Identity, place, 0)?;
     let node = node(factory.as_ref());
     let rules = CallRules {
         limits: node.limits.clone(),
@@ -47,6 +47,7 @@ pub fn call(boundary: &Boundary) -> Result<Taken> {
         factory,
         rules: Arc::new(rules),
         columns: Vec::new(),
+        timers: Default::default(),
         older_versions: Default::default(),
         // Identity has no state: nothing is ever read.
         store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),

@@ -64,7 +64,7 @@ impl Taken {
 /// If anything of it fails.
 pub fn run_job(job: &Job) -> Result<Taken> {
     let directory = scratch::directory()?;
-    let factory = operator(job.work, job.place)?;
+    let factory = operator(job.work, job.place, job.stream.keys)?;
     let plan = Arc::new(plan(job, factory.as_ref()));
     let (source, began) = MadeSource::new(job.stream);
     let store = Arc::new(RocksStore::open(&directory.path().join("db"), job.memory_bytes / 2)?);
@@ -83,6 +83,7 @@ pub fn run_job(job: &Job) -> Result<Taken> {
         },
         checkpoints: Box::new(RocksCheckpoints::new(store, place, settings)),
         clock,
+        event_times: Vec::new(),
         sizes: Arc::new(RecordSizes::any(1)),
         commits: None,
     };
@@ -108,7 +109,7 @@ fn plan(job: &Job, factory: &dyn OperatorFactory) -> Plan {
     let target = Target::Operator { operator: OperatorIndex(0), input: 0 };
     Plan {
         id: "bench".to_owned(),
-        sources: vec![SourceNode { id: "in".to_owned(), targets: vec![target] }],
+        sources: vec![SourceNode { id: "in".to_owned(), targets: vec![target], time: Default::default() }],
         operators: vec![node],
         sinks: vec![SinkNode { id: "out".to_owned() }],
         dead_letters: None,
@@ -122,10 +123,8 @@ fn plan(job: &Job, factory: &dyn OperatorFactory) -> Plan {
 
 fn identity(plan: &Plan) -> Identity {
     let topic = TopicIdentity { name: "in".to_owned(), id: String::new(), partitions: 1 };
-    let states = |node: &millstream_model::plan::OperatorNode| {
-        (node.id.clone(), node.descriptor.states.iter().map(|state| state.name.clone()).collect())
-    };
-    let keyed = plan.operators.iter().filter(|node| !node.descriptor.states.is_empty());
+    let states = |node: &millstream_model::plan::OperatorNode| (node.id.clone(), node.descriptor.cells_names());
+    let keyed = plan.operators.iter().filter(|node| node.descriptor.is_keyed());
     Identity {
         id: plan.id.clone(),
         host: String::new(),

@@ -19,6 +19,11 @@ pub enum Native {
     Count,
     /// As the guest `json-filter`.
     JsonFilter,
+    /// As the guest `reminders`.
+    Remind {
+        /// How long after a record, in milliseconds.
+        after_ms: i64,
+    },
 }
 
 /// Makes native operators that describe themselves as the guest does.
@@ -46,6 +51,7 @@ impl OperatorFactory for Factory {
             Native::Identity => Box::new(Identity::default()),
             Native::Count => Box::new(Count::default()),
             Native::JsonFilter => Box::new(JsonFilter::default()),
+            Native::Remind { after_ms } => Box::new(Remind { after_ms, ..Remind::default() }),
         })
     }
 }
@@ -141,5 +147,49 @@ impl Operator for JsonFilter {
         }
         let emitted = emit(&mut call, &self.rows, None);
         (call, emitted.map_err(CallError::from))
+    }
+}
+
+#[derive(Default)]
+struct Remind {
+    after_ms: i64,
+    ids: Vec<u64>,
+    times_ms: Vec<i64>,
+    rows: Vec<u32>,
+    texts: BytesColumn,
+}
+
+impl Remind {
+    fn set(&mut self, call: &mut Call) -> Result<(), Fault> {
+        self.ids.clear();
+        self.times_ms.clear();
+        self.ids.extend(call.batch.timestamps_ms.iter().map(|time_ms| time_ms.cast_unsigned()));
+        self.times_ms.extend(call.batch.timestamps_ms.iter().map(|time_ms| time_ms + self.after_ms));
+        let key_rows = std::mem::take(&mut call.key_rows);
+        let set = call.set_timers(0, &key_rows, &self.ids, &self.times_ms);
+        call.key_rows = key_rows;
+        set
+    }
+
+    fn fire(&mut self, call: &mut Call) -> Result<(), Fault> {
+        self.rows.clear();
+        self.texts.clear();
+        for row in 0..call.batch.len() as u32 {
+            self.rows.push(row);
+            self.texts.push(Some(b"due"));
+        }
+        emit(call, &self.rows, Some(borrowed(&self.texts)))
+    }
+}
+
+impl Operator for Remind {
+    fn process(&mut self, mut call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
+        let result = self.set(&mut call);
+        (call, result.map_err(CallError::from))
+    }
+
+    fn on_timers(&mut self, mut call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
+        let result = self.fire(&mut call);
+        (call, result.map_err(CallError::from))
     }
 }

@@ -21,6 +21,8 @@ pub enum Work {
     Count,
     /// Parses JSON and keeps some.
     JsonFilter,
+    /// Sets a timer per record, which fires as many records later as there are keys.
+    Remind,
 }
 
 /// Where it is done.
@@ -51,24 +53,27 @@ pub fn module_path(work: Work) -> PathBuf {
         Work::Identity => "tests/guests/dist/identity.wasm",
         Work::Count => "plugins/dist/count.wasm",
         Work::JsonFilter => "tests/guests/dist/json-filter.wasm",
+        Work::Remind => "tests/guests/dist/reminders.wasm",
     })
 }
 
-/// Makes an operator.
+/// Makes an operator for records of so many keys.
 ///
 /// # Errors
 /// If its module was not built or does not load.
-pub fn operator(work: Work, place: Place) -> Result<Arc<dyn OperatorFactory>> {
+pub fn operator(work: Work, place: Place, keys: u64) -> Result<Arc<dyn OperatorFactory>> {
     let path = module_path(work);
     let source = ModuleSource::file(&path).context("run `make plugins guests` first")?;
     let engine = Engine::new(EngineSettings::default()).map_err(|error| anyhow!("{error}"))?;
     let module = engine.load(&source)?;
-    let config = OperatorConfig { id: "subject".to_owned(), ..OperatorConfig::default() };
+    let text = if work == Work::Remind { format!("{{\"after_ms\": {keys}}}") } else { String::new() };
+    let config = OperatorConfig { id: "subject".to_owned(), config: text, ..OperatorConfig::default() };
     let guest = engine.operator(&module, config)?;
     let native = match work {
         Work::Identity => Native::Identity,
         Work::Count => Native::Count,
         Work::JsonFilter => Native::JsonFilter,
+        Work::Remind => Native::Remind { after_ms: keys as i64 },
     };
     Ok(match place {
         Place::Wasm => guest,
@@ -95,5 +100,6 @@ pub fn node(factory: &dyn OperatorFactory) -> OperatorNode {
         on_error: Default::default(),
         retries: 0,
         null_key: Default::default(),
+        output_time: None,
     }
 }

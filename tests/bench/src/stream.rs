@@ -74,6 +74,7 @@ impl MadeSource {
             leader_epoch: -1,
             timestamp_ms_max: None,
             end: (stream.keys + stream.records) as i64,
+            ended: false,
         };
         let source = Self {
             stream,

@@ -198,6 +198,29 @@ pub fn growth(report: &mut Report, effort: Effort) -> Result<()> {
     Ok(())
 }
 
+/// Timers, with more and more of them pending: each record sets one and lets one fire.
+///
+/// # Errors
+/// If it does not work.
+pub fn timers(report: &mut Report, effort: Effort) -> Result<()> {
+    let mut few: Option<Taken> = None;
+    for keys in (4..=7).map(|power| 10_u64.pow(power)).filter(|keys| *keys <= effort.keys_max) {
+        // Those that are left at the end fire as well.
+        let stream = Stream { keys, records: effort.records / 4, values: Values::Bytes };
+        let job = Job { work: Work::Remind, place: Place::Wasm, stream, memory_bytes: MEMORY_BYTES };
+        let taken = apart(&Role::Job(job))?;
+        let taken = Taken { records: stream.records + keys, ..taken };
+        let base = *few.get_or_insert(taken);
+        let line = Line::new("timers", &format!("set and fired, {keys} pending"));
+        let line = line.figure("fired_per_cpu_s", taken.per_cpu_s()).figure("cpu_s", taken.cpu_s);
+        let line = line.figure("rss_mib", taken.peak_rss_mib);
+        let line = line.reaching("of_10000_pending", taken.ns_per_record() / base.ns_per_record(), Reach::AtMost(2.5));
+        let added_mib = taken.peak_rss_mib - base.peak_rss_mib;
+        report.add(line.reaching("rss_over_10000_pending_mib", added_mib, Reach::AtMost(MEMORY_MIB)))?;
+    }
+    Ok(())
+}
+
 /// From start to first commit.
 ///
 /// # Errors

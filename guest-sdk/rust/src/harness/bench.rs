@@ -4,11 +4,12 @@ use super::{
     Emitted, Message, Rejected,
     kept::{Clock, Kept},
     run::Outcome,
+    timers::Due,
 };
 use crate::{
     Level,
     column::{Column, ElementPage, EntryPage, HeaderColumn},
-    descriptor::{Kind, State},
+    descriptor::{Descriptor, Kind, State},
     host::{Emission, Host, Within},
 };
 use std::cell::RefCell;
@@ -39,6 +40,8 @@ pub(crate) struct Seat {
     /// Value states that were asked for.
     asked: Vec<u32>,
     clock: Clock,
+    /// Of timers: those that fire.
+    fired: Vec<Due>,
     staged: Staged,
     /// All that had come of the call at each mark.
     marks: Vec<(Vec<Kept>, Staged)>,
@@ -47,6 +50,8 @@ pub(crate) struct Seat {
 #[derive(Debug, Default, Clone)]
 struct Staged {
     emitted: Vec<(u32, u32, Emitted)>,
+    /// Timer, key row, id and time.
+    timers: Vec<(u32, u32, u64, Option<i64>)>,
     rejected: Vec<(u32, String)>,
     counted: Vec<(String, u64)>,
     gauged: Vec<(String, f64)>,
@@ -71,6 +76,27 @@ impl Seat {
             }
         }
         seat
+    }
+
+    /// Timers that fire at a step: each has a key row of its own.
+    pub(crate) fn of_timers(states: &[State], kept: &[Kept], position: usize, fired: &[Due], clock: Clock) -> Self {
+        let mut seat = Self { states: states.to_vec(), kept: kept.to_vec(), clock, ..Self::default() };
+        seat.fired = fired.to_vec();
+        for (row, due) in (0u32..).zip(fired) {
+            seat.key_rows.push(row);
+            seat.keys.push(Some(due.key.clone()));
+            seat.positions.push(position);
+            seat.timestamps_ms.push(due.time_ms);
+            seat.values.push(None);
+        }
+        seat
+    }
+
+    fn change_timers(&mut self, timer: u32, changes: impl Iterator<Item = (u32, u64, Option<i64>)>) {
+        for (key_row, id, time_ms) in changes {
+            assert!(self.keys.len() > key_row as usize, "a key row that does not exist was named");
+            self.staged.timers.push((timer, key_row, id, time_ms));
+        }
     }
 
     /// A state with what it holds.
@@ -229,6 +255,10 @@ impl Seat {
         assert!(parents.is_sorted(), "parents descend: {parents:?}");
         let fits = |column: &Column| column.has_rows(parents.len());
         assert!(
+            self.fired.is_empty() || records.values.is_some(),
+            "a timer has no value that a record could take over"
+        );
+        assert!(
             records.keys.is_none_or(fits) && records.values.is_none_or(fits),
             "a column of another length was staged"
         );
@@ -261,7 +291,7 @@ impl Seat {
     }
 
     /// Applies all that was staged.
-    pub(crate) fn apply(self, outcome: &mut Outcome) {
+    pub(crate) fn apply(self, outcome: &mut Outcome, descriptor: &Descriptor) {
         for (row, _) in &self.staged.rejected {
             let left = self.staged.emitted.iter().any(|(_, parent, _)| parent == row);
             assert!(!left, "a rejected record left an output");
@@ -271,11 +301,22 @@ impl Seat {
                 output.push(emitted);
             }
         }
+        for due in &self.fired {
+            outcome.timers.remove(&(due.key.clone(), due.timer, due.id));
+        }
+        for (timer, key_row, id, time_ms) in self.staged.timers {
+            let key = self.keys.get(key_row as usize).cloned().flatten().unwrap_or_default();
+            match time_ms {
+                Some(time_ms) => drop(outcome.timers.insert((key, timer, id), time_ms)),
+                None => drop(outcome.timers.remove(&(key, timer, id))),
+            }
+        }
         outcome.states = self.kept;
         for (row, reason) in self.staged.rejected {
             let position = self.positions.get(row as usize).copied().unwrap_or_default();
             let value = self.values.get(row).map(<[u8]>::to_vec);
-            outcome.rejected.push(Rejected { position, value, reason });
+            let timer = self.fired.get(row as usize).map(|due| due.shown(descriptor));
+            outcome.rejected.push(Rejected { position, value, reason, timer });
         }
         for (name, delta) in self.staged.counted {
             *outcome.counters.entry(name).or_default() += delta;
@@ -366,6 +407,16 @@ impl Host for Bench {
     }
     fn touch(state: u32, key_rows: &[u32], map_keys: Option<&Column>) {
         Self::with(|seat| seat.touch(state, key_rows, map_keys));
+    }
+    fn set_timers(timer: u32, key_rows: &[u32], ids: &[u64], times_ms: &[i64]) {
+        assert!(key_rows.len() == ids.len() && ids.len() == times_ms.len(), "timers of unequal columns were set");
+        let changes = key_rows.iter().zip(ids).zip(times_ms);
+        Self::with(|seat| seat.change_timers(timer, changes.map(|((&row, &id), &time_ms)| (row, id, Some(time_ms)))));
+    }
+    fn cancel_timers(timer: u32, key_rows: &[u32], ids: &[u64]) {
+        assert!(key_rows.len() == ids.len(), "timers of unequal columns were cancelled");
+        let changes = key_rows.iter().zip(ids);
+        Self::with(|seat| seat.change_timers(timer, changes.map(|(&row, &id)| (row, id, None))));
     }
     fn put_broadcast(state: u32, map_keys: &Column, values: &Column) {
         Self::with(|seat| {

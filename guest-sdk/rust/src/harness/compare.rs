@@ -13,6 +13,7 @@ pub(crate) fn compare(ports: &[&str], single: &Outcome, other: &Outcome) -> Opti
         .find_map(|(port, (single, other))| sequence(&format!("output {port:?}"), single, other))
         .or_else(|| sequence("the rejected records", &single.rejected, &other.rejected))
         .or_else(|| one("the state", &single.states, &other.states))
+        .or_else(|| one("the timers", &single.timers, &other.timers))
         .or_else(|| one("the counters", &single.counters, &other.counters))
         .or_else(|| one("the gauges", &single.gauges, &other.gauges))
         .or_else(|| one("the histograms", &single.histograms, &other.histograms))

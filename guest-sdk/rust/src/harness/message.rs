@@ -42,6 +42,21 @@ pub struct Rejected {
     pub value: Option<Vec<u8>>,
     /// Why.
     pub reason: String,
+    /// Set if it is no record, but a timer that fired at this step.
+    pub timer: Option<Pending>,
+}
+
+/// A timer of a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pending {
+    /// The time it is set for, in milliseconds since 1970-01-01T00:00Z.
+    pub time_ms: i64,
+    /// Its name.
+    pub timer: String,
+    /// The id it was set with; 0 if it was set without.
+    pub id: u64,
+    /// Whose it is.
+    pub key: Vec<u8>,
 }
 
 impl Message {

@@ -37,9 +37,10 @@ mod message;
 mod plan;
 mod run;
 mod stored;
+mod timers;
 
 pub(crate) use bench::Bench;
-pub use message::{Emitted, Message, Rejected};
+pub use message::{Emitted, Message, Pending, Rejected};
 
 use crate::{
     Codec, Level, MapKey, OnBroadcast, Operator,
@@ -47,6 +48,7 @@ use crate::{
     descriptor::{Descriptor, State},
     migrate::Rewrite,
     run::Instance,
+    timer::Handle,
 };
 use compare::compare;
 use kept::Kept;
@@ -58,6 +60,7 @@ use std::{
     marker::PhantomData,
 };
 use stored::Stored;
+use timers::Timers;
 
 /// How many random cuts a test is run under.
 const RANDOM_CUTS: u64 = 8;
@@ -71,6 +74,9 @@ pub struct Harness<O> {
     stored: Vec<Stored>,
     rewrite: Option<Rewrite<O>>,
     fold: Option<Fold<O>>,
+    handle: Option<Handle<O>>,
+    /// Timers that are pending before the first step.
+    pending: Timers,
     steps: Vec<Step>,
     seed: u64,
     outcome: OnceCell<Outcome>,
@@ -111,6 +117,8 @@ impl<O: Operator> Harness<O> {
             stored: Vec::new(),
             rewrite: None,
             fold: None,
+            handle: None,
+            pending: Timers::new(),
             steps: Vec::new(),
             seed: RandomState::new().hash_one(0),
             outcome: OnceCell::new(),
@@ -175,7 +183,7 @@ impl<O: Operator> Harness<O> {
         self.step(Step::Restart)
     }
 
-    /// Moves the watermark.
+    /// Moves the watermark; see [`Harness::with_timers`] for what fires then.
     pub fn watermark(&mut self, time_ms: i64) -> &mut Self {
         self.step(Step::Watermark(time_ms))
     }
@@ -290,6 +298,8 @@ impl<O: Operator> Harness<O> {
                 stored: &self.stored,
                 rewrite: self.rewrite,
                 fold: self.fold,
+                handle: self.handle,
+                pending: &self.pending,
                 steps: &self.steps,
             };
             let run = |plan: &Plan| run::<O>(&test, plan);

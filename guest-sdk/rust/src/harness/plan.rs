@@ -24,6 +24,8 @@ pub(crate) struct Cut {
     pub(crate) repeat: bool,
     /// If it ends: old state is migrated in the background.
     pub(crate) sweep: bool,
+    /// Timers that fire in one call, at most; 0 for no end.
+    pub(crate) timers_max: usize,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl Plan {
 
     /// One record per batch.
     pub(crate) fn one_by_one(steps: &[Step]) -> Self {
-        let cut = Cut { here: true, ..Cut::default() };
+        let cut = Cut { here: true, timers_max: 1, ..Cut::default() };
         Self { cuts: vec![cut; steps.len()], kind: Kind::OneByOne }
     }
 
@@ -54,6 +56,7 @@ impl Plan {
             restart: random.below(4) == 0,
             repeat: random.below(4) == 0,
             sweep: random.below(8) == 0,
+            timers_max: random.below(rows_max + 1) as usize,
         });
         Self { cuts: cuts.collect(), kind: Kind::Random(seed) }
     }

@@ -5,8 +5,12 @@ use super::{
     bench::{Bench, Seat},
     kept::{Clock, Item, Kept},
     plan::{Cut, Plan},
+    timers::Timers,
 };
-use crate::{Level, Operator, broadcast::Fold, descriptor::Descriptor, migrate::Rewrite, record::Call, run::Instance};
+use crate::{
+    Level, Operator, broadcast::Fold, descriptor::Descriptor, migrate::Rewrite, record::Call, run::Instance,
+    timer::Handle,
+};
 use std::collections::BTreeMap;
 
 /// What a run came to.
@@ -18,6 +22,7 @@ pub(crate) struct Outcome {
     pub(crate) states: Vec<Kept>,
     /// Watermark and clock at the end.
     pub(crate) clock: Clock,
+    pub(crate) timers: Timers,
     pub(crate) rejected: Vec<Rejected>,
     pub(crate) stopped: Option<String>,
     pub(crate) counters: BTreeMap<String, u64>,
@@ -33,6 +38,8 @@ pub(crate) struct Test<'t, O> {
     pub(crate) stored: &'t [Stored],
     pub(crate) rewrite: Option<Rewrite<O>>,
     pub(crate) fold: Option<Fold<O>>,
+    pub(crate) handle: Option<Handle<O>>,
+    pub(crate) pending: &'t Timers,
     pub(crate) steps: &'t [Step],
 }
 
@@ -41,20 +48,22 @@ pub(super) struct Runner<'t, O> {
     pub(super) descriptor: &'t Descriptor,
     pub(super) rewrite: Option<Rewrite<O>>,
     fold: Option<Fold<O>>,
+    pub(super) handle: Option<Handle<O>>,
     pub(super) instance: Instance<O>,
     pub(super) outcome: Outcome,
     batch: Vec<(usize, &'t Message)>,
 }
 
 pub(crate) fn run<O: Operator>(test: &Test<'_, O>, plan: &Plan) -> Outcome {
-    let &Test { config, descriptor, stored, rewrite, fold, steps } = test;
+    let &Test { config, descriptor, stored, rewrite, fold, handle, pending, steps } = test;
     let mut runner = Runner {
         config,
         descriptor,
         rewrite,
         fold,
+        handle,
         instance: open::<O>(config, descriptor),
-        outcome: Outcome::before(descriptor, stored),
+        outcome: Outcome { timers: pending.clone(), ..Outcome::before(descriptor, stored) },
         batch: Vec::new(),
     };
     for (position, (step, cut)) in steps.iter().zip(&plan.cuts).enumerate() {
@@ -111,11 +120,13 @@ impl<'t, O: Operator> Runner<'t, O> {
                 self.end_batch(cut);
                 let (watermark_ms, _) = &mut self.outcome.clock;
                 *watermark_ms = (*watermark_ms).max(Some(*time_ms));
+                self.fire(position, cut);
             }
             Step::Now(time_ms) => {
                 self.end_batch(cut);
                 let (_, now_ms) = &mut self.outcome.clock;
                 *now_ms = (*now_ms).max(*time_ms);
+                self.fire(position, cut);
             }
         }
     }
@@ -126,10 +137,10 @@ impl<'t, O: Operator> Runner<'t, O> {
             // A keyed operator never sees a null key. The batch ends so that rejections keep the order of records.
             self.end_batch(Cut::default());
             let reason = "the record has no key".to_owned();
-            self.outcome.rejected.push(Rejected { position, value: message.value.clone(), reason });
+            self.outcome.rejected.push(Rejected { position, value: message.value.clone(), reason, timer: None });
         } else if let Some(Err(reason)) = message.key.as_deref().filter(|_| keyed).map(|key| self.migrate_key(key)) {
             self.end_batch(Cut::default());
-            self.outcome.rejected.push(Rejected { position, value: message.value.clone(), reason });
+            self.outcome.rejected.push(Rejected { position, value: message.value.clone(), reason, timer: None });
         } else {
             self.batch.push((position, message));
         }
@@ -145,7 +156,7 @@ impl<'t, O: Operator> Runner<'t, O> {
             let (seat, result) = self.call(input, &batch);
             self.outcome.log.extend(seat.log.iter().cloned());
             match result {
-                Ok(()) => seat.apply(&mut self.outcome),
+                Ok(()) => seat.apply(&mut self.outcome, self.descriptor),
                 Err(reason) => self.outcome.stopped = Some(reason),
             }
         }
@@ -153,15 +164,26 @@ impl<'t, O: Operator> Runner<'t, O> {
             self.sweep();
         }
         if cut.restart {
-            self.instance = open(self.config, self.descriptor);
+            self.restart();
         }
     }
 
-    fn call(&mut self, input: u32, batch: &[(usize, &'t Message)]) -> (Seat, Result<(), String>) {
-        let (states, clock) = (&self.descriptor.states, self.outcome.clock);
-        for (state, kept) in states.iter().zip(&mut self.outcome.states) {
+    /// A new instance takes over.
+    pub(super) fn restart(&mut self) {
+        self.instance = open(self.config, self.descriptor);
+    }
+
+    /// The clock of a call, which every state takes note of.
+    pub(super) fn note_clock(&mut self) -> Clock {
+        let clock = self.outcome.clock;
+        for (state, kept) in self.descriptor.states.iter().zip(&mut self.outcome.states) {
             kept.note_clock(state, clock);
         }
+        clock
+    }
+
+    fn call(&mut self, input: u32, batch: &[(usize, &'t Message)]) -> (Seat, Result<(), String>) {
+        let (states, clock) = (&self.descriptor.states, self.note_clock());
         let is_broadcast = batch.first().is_some_and(|(_, message)| self.is_broadcast(message));
         let keyed = self.descriptor.is_keyed() && !is_broadcast;
         let seat = Seat::new(states, &self.outcome.states, keyed, batch, clock);

@@ -51,7 +51,7 @@ impl<O: Operator> Harness<O> {
         self
     }
 
-    /// Goes on with another version of the operator, as a hot swap does: the new one finds the state that this one has come to.
+    /// Goes on with another version of the operator, as a hot swap does: the new one finds the state that this one has come to, and its timers.
     ///
     /// ```
     /// # use millstream_sdk::{harness::Harness, *};
@@ -94,6 +94,7 @@ impl<O: Operator> Harness<O> {
     #[must_use]
     pub fn swap<N: Operator>(&self, mut new: Harness<N>) -> Harness<N> {
         let outcome = self.outcome();
+        new.take_over_timers(&self.descriptor, &outcome.timers);
         for (state, kept) in self.descriptor.states.iter().zip(&outcome.states) {
             if new.descriptor.states.iter().all(|other| other.name != state.name) {
                 continue;

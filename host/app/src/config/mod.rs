@@ -8,7 +8,7 @@ mod source_text;
 mod units;
 
 pub(crate) use place::Place;
-pub(crate) use resolve::{OperatorSpec, Resolved, SinkKind, SourceKind, id_of};
+pub(crate) use resolve::{OperatorSpec, Resolved, SinkKind, SourceKind, SourceSpec, id_of};
 pub(crate) use source_text::{Problem, nearest};
 
 use crate::error::{Failure, Outcome};

@@ -46,7 +46,7 @@ pub(crate) fn status(reading: &Reading) -> Outcome<()> {
     }
     for (kind, columns) in [
         ("sources", &["records", "bytes", "lag"][..]),
-        ("operators", &["records_in", "records_out", "refused", "dropped", "busy_ms", "state_bytes"][..]),
+        ("operators", &["records_in", "records_out", "timers", "refused", "dropped", "busy_ms", "state_bytes"][..]),
         ("sinks", &["records"][..]),
     ] {
         let mut table = Table::new();
@@ -59,7 +59,33 @@ pub(crate) fn status(reading: &Reading) -> Outcome<()> {
         }
         anstream::println!("{table}");
     }
+    show_times(&status);
     Ok(())
+}
+
+/// Where operators are in event time, and what holds them back.
+fn show_times(status: &Value) {
+    let operators = status.get("operators").and_then(Value::as_object);
+    let timed = operators.into_iter().flatten().filter_map(|(id, row)| Some((id, row.get("time")?)));
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["event time", "watermark", "lag_ms", "held back by"]);
+    for (id, time) in timed {
+        let number = |name: &str| time.get(name).and_then(Value::as_i64);
+        let watermark = match number("watermark_ms") {
+            None => "none yet".to_owned(),
+            Some(i64::MAX) => "at the end".to_owned(),
+            Some(time_ms) => time_ms.to_string(),
+        };
+        let held = time
+            .get("held_back_by")
+            .and_then(|held| Some(format!("{}/{}", held.get("source")?.as_str()?, held.get("partition")?)));
+        let lag = number("lag_ms").map(|lag| lag.to_string()).unwrap_or_default();
+        table.add_row([id.clone(), watermark, lag, held.unwrap_or_default()]);
+    }
+    if table.row_count() > 0 {
+        anstream::println!("{table}");
+    }
 }
 
 /// `millstream savepoint`.

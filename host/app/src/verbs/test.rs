@@ -111,7 +111,8 @@ fn ports(
     let checkpoints =
         CheckpointSettings { pipeline: resolved.id.clone(), staging: directory.join("staging"), retained: 1 };
     let source = |(at, id): (u32, &String)| -> Box<dyn Source> {
-        let records = test.inputs.get(id).map(|records| records.iter().map(pair).collect()).unwrap_or_default();
+        let input = |record: &raw::TestRecord| (pair(record), record.timestamp);
+        let records = test.inputs.get(id).map(|records| records.iter().map(input).collect()).unwrap_or_default();
         Box::new(ListSource::new(PartitionIndex(at << 16), records))
     };
     let sink = |id: &String| SinkPort::Local(Box::new(ListSink(lists.get(id).cloned().unwrap_or_default())));
@@ -126,6 +127,7 @@ fn ports(
         },
         checkpoints: Box::new(RocksCheckpoints::new(store, place, checkpoints)),
         clock,
+        event_times: compose::event_times(resolved),
         sizes: Arc::new(RecordSizes::any(resolved.sinks.len())),
         commits: None,
     })

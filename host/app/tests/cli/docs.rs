@@ -28,6 +28,8 @@ fn every_field_of_the_pipeline_file_has_its_row() {
     let sections = [
         ("", "## The whole"),
         ("Source", "## `sources`"),
+        ("TimestampAt", "## `sources.<id>.timestamp`"),
+        ("Watermark", "## `sources.<id>.watermark`"),
         ("Nexmark", "## `sources.<id>.nexmark`"),
         ("Operator", "## `operators`"),
         ("Limits", "## `operators.<id>.limits`"),

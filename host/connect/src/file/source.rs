@@ -128,6 +128,9 @@ impl FileSource {
     fn turn(&mut self) -> bool {
         let count = self.partitions.len();
         self.block.clear();
+        if let (Some(partition), Some(progress)) = (self.partitions.get(self.at), self.progress.get_mut(self.at)) {
+            progress.ended = partition.has_ended;
+        }
         for _ in 0..count {
             self.at = (self.at + 1) % count;
             if self.partitions.get(self.at).is_some_and(|partition| !partition.has_ended) {
@@ -214,7 +217,7 @@ impl FileSource {
 }
 
 fn at_start(index: PartitionIndex, partition: i32) -> PartitionProgress {
-    PartitionProgress { index, partition, next: 0, leader_epoch: -1, timestamp_ms_max: None, end: -1 }
+    PartitionProgress { index, partition, next: 0, leader_epoch: -1, timestamp_ms_max: None, end: -1, ended: false }
 }
 
 fn warn_once(settings: &FileSourceSettings, partition: &Partition, offset: i64) {

@@ -1,8 +1,10 @@
 //! Records as lines of text.
 
 mod encode;
+mod event_time;
 mod pointer;
 
+pub use event_time::EventTimeAt;
 pub use pointer::Pointer;
 
 pub(crate) use encode::encode;

@@ -86,6 +86,7 @@ impl StdinSource {
             leader_epoch: -1,
             timestamp_ms_max: None,
             end: -1,
+            ended: false,
         };
         Self {
             settings,

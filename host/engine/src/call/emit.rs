@@ -51,6 +51,9 @@ impl Call {
             return misuse(format!("there is no output {} (there are {})", output.port, self.rules.ports.len()));
         }
         self.check_parents(output.parents)?;
+        if self.fired.is_some() && output.values.is_none() && rows > 0 {
+            return misuse("a timer has no value that an emission could take over");
+        }
         let keys = output.keys.map(|column| checked(column, rows, "emitted keys")).transpose()?;
         let values = output.values.map(|column| checked(column, rows, "emitted values")).transpose()?;
         if output.timestamps_ms.is_some_and(|times| times.len() != rows) {

@@ -7,13 +7,15 @@ mod metrics;
 mod reads;
 mod sizes;
 mod staged;
+mod timers;
 
 pub use crate::keyed::MapRange;
 pub use emit::OutputColumns;
 pub use metrics::{Measured, MetricNames, OwnMetric, OwnMetrics};
 pub use reads::{EntryPage, EntryRange};
 pub use sizes::SizeLimits;
-pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp};
+pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp, TimerOp};
+pub use timers::Fired;
 
 use crate::keyed::KeyedState;
 use crate::places::Places;
@@ -79,6 +81,8 @@ pub struct CallRules {
     pub sizes: Arc<SizeLimits>,
     /// Names of the inputs.
     pub inputs: Vec<String>,
+    /// Number of timers.
+    pub timers: usize,
     /// Kinds of the inputs; of one that is not here: records.
     pub input_kinds: Vec<InputKind>,
     /// The operator's own metrics, of all its tasks.
@@ -92,6 +96,8 @@ pub struct CallRules {
 pub struct Call {
     /// Position of the input in the descriptor.
     pub input: u32,
+    /// Set in a call that fires timers; the rows of the batch are then these timers: their keys and times, and no values.
+    pub fired: Option<Fired>,
     /// The records. Shared, so that an operator can lend columns to its guest while the rest of the call is in use.
     pub batch: Arc<RecordBatch>,
     /// The key row of each record; for an operator that is not keyed, its own number.
@@ -116,6 +122,17 @@ impl Call {
     /// Prepares the call for a batch: key rows are numbered in order of first appearance, effects of the call before are forgotten. Records of a broadcast input
     /// belong to no key, whether the operator is keyed or not, and are shown no time: every worker has to make the same of them.
     pub fn begin(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
+        self.fired = None;
+        self.start(input, batch, mark, keyed);
+    }
+
+    /// Prepares the call for timers: the rows of the batch are their keys and times.
+    pub fn begin_timers(&mut self, fired: Fired, batch: Arc<RecordBatch>, mark: Mark) {
+        self.fired = Some(fired);
+        self.start(0, batch, mark, true);
+    }
+
+    fn start(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
         self.input = input;
         self.mark = if self.is_broadcast() { Mark::default() } else { mark };
         self.state.begin_call(mark);
@@ -136,7 +153,7 @@ impl Call {
     /// Whether the records come by a broadcast input.
     #[must_use]
     pub fn is_broadcast(&self) -> bool {
-        self.rules.input_kinds.get(self.input as usize) == Some(&InputKind::Broadcast)
+        self.fired.is_none() && self.rules.input_kinds.get(self.input as usize) == Some(&InputKind::Broadcast)
     }
 
     /// Merges what is staged for state into the open epoch. Called once the call has succeeded, or by an operator whose records succeed one
@@ -151,6 +168,12 @@ impl Call {
     pub fn discard(&mut self) {
         self.state.undo_to(0);
         self.staged.clear();
+    }
+
+    /// The key of a key row; an empty one where there is none.
+    #[must_use]
+    pub fn key(&self, key_row: u32) -> &[u8] {
+        self.first_rows.get(key_row as usize).and_then(|&row| self.batch.keys.get(row)).unwrap_or_default()
     }
 
     /// Adds what a call that succeeded has measured to what its epoch has.

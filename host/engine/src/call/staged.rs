@@ -8,6 +8,8 @@ pub struct Staged {
     outputs_len: usize,
     /// Changes of values.
     pub ops: Vec<StateOp>,
+    /// Changes of timers.
+    pub timers: Vec<TimerOp>,
     /// Bytes of values that `ops` point into.
     pub arena: Vec<u8>,
     /// Rows refused, in the order they were.
@@ -26,6 +28,7 @@ struct MarkPoint {
     changes: usize,
     outputs: usize,
     ops: usize,
+    timers: usize,
     arena: usize,
     rejections: usize,
     metrics: usize,
@@ -91,6 +94,19 @@ impl StateOp {
     }
 }
 
+/// One change of a key's timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerOp {
+    /// Position of the timer in the descriptor.
+    pub timer: u32,
+    /// Whose timer.
+    pub key_row: u32,
+    /// Which of the key's timers of this name.
+    pub id: u64,
+    /// What it is set for, in milliseconds since 1970; `None` removes it.
+    pub time_ms: Option<i64>,
+}
+
 /// A row the operator refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
@@ -119,6 +135,7 @@ impl Staged {
     pub fn clear(&mut self) {
         self.outputs_len = 0;
         self.ops.clear();
+        self.timers.clear();
         self.arena.clear();
         self.rejections.clear();
         self.metrics.clear();
@@ -178,6 +195,7 @@ impl Staged {
             changes,
             outputs: self.outputs_len,
             ops: self.ops.len(),
+            timers: self.timers.len(),
             arena: self.arena.len(),
             rejections: self.rejections.len(),
             metrics: self.metrics.len(),
@@ -192,6 +210,7 @@ impl Staged {
         self.marks.truncate(mark as usize + 1);
         self.outputs_len = point.outputs;
         self.ops.truncate(point.ops);
+        self.timers.truncate(point.timers);
         self.arena.truncate(point.arena);
         self.rejections.truncate(point.rejections);
         self.metrics.truncate(point.metrics);

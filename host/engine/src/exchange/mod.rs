@@ -8,7 +8,7 @@ mod split;
 
 pub use split::split_rows;
 
-use crate::call::Mark;
+use crate::time::EdgeTime;
 use millstream_model::record::RecordBatch;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,17 +19,36 @@ use std::time::Duration;
 /// Bytes that may wait in an inbox before senders stop polling, unless said otherwise.
 pub const INBOX_BYTES_MAX: usize = 16 << 20;
 
-/// A batch for an operator, on its way to the owner of its keys.
+/// What is on its way to an operator on another worker.
 #[derive(Debug)]
 pub struct Parcel {
     /// Position of the operator in the plan.
     pub operator: u16,
-    /// Position of the input in its descriptor.
-    pub input: u32,
-    /// The mark that the records are behind.
-    pub mark: Mark,
-    /// The records.
-    pub batch: RecordBatch,
+    /// The clock of the poll behind it, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// What it is.
+    pub load: Load,
+}
+
+/// What a [`Parcel`] holds.
+#[derive(Debug)]
+pub enum Load {
+    /// Records, on their way to the owner of their keys.
+    Records {
+        /// Position of the input in the operator's descriptor.
+        input: u32,
+        /// The records.
+        batch: RecordBatch,
+    },
+    /// A mark: what one of the operator's edges says of time, as far as this sender goes.
+    Mark {
+        /// Which of its edges.
+        edge: u16,
+        /// The worker that says it.
+        sender: usize,
+        /// What it says.
+        time: EdgeTime,
+    },
 }
 
 #[derive(Debug)]
@@ -178,7 +197,10 @@ impl Exchange {
 
 /// What a parcel counts in an inbox, in bytes.
 fn weight(parcel: &Parcel) -> usize {
-    parcel.batch.bytes_len() + parcel.batch.len() * 48
+    match &parcel.load {
+        Load::Records { batch, .. } => batch.bytes_len() + batch.len() * 48,
+        Load::Mark { .. } => size_of::<Message>(),
+    }
 }
 
 #[cfg(test)]
@@ -189,14 +211,44 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
+    fn records(batch: RecordBatch) -> Parcel {
+        Parcel { operator: 0, now_ms: 0, load: Load::Records { input: 0, batch } }
+    }
+
     fn parcel(name: &str) -> Parcel {
         let mut batch = RecordBatch::default();
         batch.push(Some(name.as_bytes()), None, 0, Origin::default());
-        Parcel { operator: 0, input: 0, mark: Mark::default(), batch }
+        records(batch)
+    }
+
+    fn mark(watermark_ms: i64) -> Parcel {
+        let time = EdgeTime { watermark_ms: Some(watermark_ms), is_idle: false };
+        Parcel { operator: 0, now_ms: 0, load: Load::Mark { edge: 0, sender: 1, time } }
     }
 
     fn name(parcel: Option<Parcel>) -> Option<String> {
-        parcel.map(|parcel| String::from_utf8(parcel.batch.keys.get(0).unwrap().to_vec()).unwrap())
+        parcel.map(|parcel| match parcel.load {
+            Load::Records { batch, .. } => String::from_utf8(batch.keys.get(0).unwrap().to_vec()).unwrap(),
+            Load::Mark { time, .. } => format!("mark {}", time.watermark_ms.unwrap()),
+        })
+    }
+
+    #[test]
+    fn marks_keep_their_place_among_the_records_and_wait_behind_barriers_like_them() {
+        let mut workers = Exchange::connect(2, 1, INBOX_BYTES_MAX);
+        let (b, mut a) = (workers.pop().unwrap(), workers.pop().unwrap());
+        let mut b = b;
+        b.push(0, 1, parcel("x"));
+        b.push(0, 1, mark(1));
+        b.push(0, 1, parcel("y"));
+        b.push_barrier(1);
+        b.push(0, 1, mark(2));
+        let drain = |a: &mut Exchange| std::iter::from_fn(|| name(a.next(NOW))).collect::<Vec<_>>();
+        assert_eq!(drain(&mut a), ["x", "mark 1", "y"]);
+        a.push_barrier(1);
+        assert!(a.is_aligned(1));
+        a.end_cut();
+        assert_eq!(drain(&mut a), ["mark 2"]);
     }
 
     #[test]
@@ -227,7 +279,7 @@ mod tests {
         while a.has_room() {
             let mut batch = RecordBatch::default();
             batch.push(None, Some(&vec![0; 1 << 20]), 0, Origin::default());
-            a.push(1, 1, Parcel { operator: 0, input: 0, mark: Mark::default(), batch });
+            a.push(1, 1, records(batch));
         }
         a.push(1, 1, parcel("one more"));
         assert!(!b.has_room());

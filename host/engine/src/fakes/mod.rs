@@ -11,6 +11,7 @@ mod cluster;
 mod life;
 mod log;
 mod operator;
+pub mod plans;
 mod sink;
 mod source;
 mod state;

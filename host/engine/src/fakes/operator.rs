@@ -5,7 +5,7 @@ use millstream_model::descriptor::Descriptor;
 use millstream_model::ids::Digest;
 use std::sync::Arc;
 
-/// What an operator does with a call.
+/// What an operator does with a call, of records or of timers.
 type Work = Arc<dyn Fn(&mut Call) -> Result<(), CallError> + Send + Sync>;
 
 /// What it makes of old values.
@@ -63,6 +63,10 @@ impl Operator for FakeOperator {
     fn process(&mut self, mut call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
         let worked = (self.work)(&mut call);
         (call, worked)
+    }
+
+    fn on_timers(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
+        self.process(call)
     }
 
     fn migrate(&mut self, old: OldValues<'_>) -> Result<BytesColumn, CallError> {

@@ -33,6 +33,7 @@ impl FakeSource {
             leader_epoch: -1,
             timestamp_ms_max: None,
             end,
+            ended: is_bounded && end <= 0,
         });
         Self { content: Arc::new(content), progress: progress.collect(), ends: is_bounded, turn: 0 }
     }
@@ -55,6 +56,7 @@ impl Source for FakeSource {
             batch.push(key.as_deref(), value.as_deref(), timestamp_ms, origin);
             progress.next += 1;
             progress.timestamp_ms_max = progress.timestamp_ms_max.max(Some(timestamp_ms));
+            progress.ended = self.ends && progress.next >= progress.end;
         }
         let is_over = self.ends && self.progress.iter().all(|progress| progress.next >= progress.end);
         Ok(if is_over { Poll::End } else { Poll::Some })
@@ -69,6 +71,7 @@ impl Source for FakeSource {
             let position = positions.iter().find(|position| position.partition == progress.partition);
             progress.next = position.map_or(0, |position| position.next);
             progress.timestamp_ms_max = position.and_then(|position| position.timestamp_ms_max);
+            progress.ended = self.ends && progress.next >= progress.end;
         }
         Ok(())
     }

@@ -15,5 +15,5 @@ pub use log::{CommitsKey, LogError, LogErrorKind, TransactionLog};
 pub use lookout::{CommitsReader, RecordSizes, RecordSizesReader};
 pub use operator::{CallError, OldValues, OpenError, Operator, OperatorFactory};
 pub use sink::{Sink, SinkError};
-pub use source::{PartitionProgress, Poll, Source, SourceError};
+pub use source::{EventTime, PartitionProgress, Poll, Source, SourceError};
 pub use state::{CellRange, ChangeSet, Meta, StateBackend, StateError, prefix_end};

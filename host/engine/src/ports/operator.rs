@@ -15,6 +15,14 @@ pub trait Operator: Send {
     /// See [`CallError`]; the variant says what the engine does next.
     fn process(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>);
 
+    /// Fires the timers of `call` ([`Call::fired`]): as [`Operator::process`], for timers.
+    ///
+    /// # Errors
+    /// As [`Operator::process`].
+    fn on_timers(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
+        (call, Err(CallError::Host("the operator has no timers".to_owned())))
+    }
+
     /// Rewrites values, or values of map entries, that an older version of a state wrote: row `i` of the result replaces row `i`, absent removes it. Asked for the
     /// versions in the state's `migrates_versions` only, between calls of [`Operator::process`], and any number of times with the same bytes.
     ///

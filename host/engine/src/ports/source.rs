@@ -21,6 +21,13 @@ pub trait Source: Send {
     /// When a position cannot be reached.
     fn seek(&mut self, positions: &[PartitionPosition]) -> Result<(), SourceError>;
 
+    /// Asks afresh whether everything there is of a partition has been returned: nothing is read and waiting, nothing is in an open transaction. Asked when the
+    /// partition has been silent for a while, and now and then while it stays so; may wait a little. `false` if that is not certain.
+    fn is_at_end(&mut self, partition: PartitionIndex) -> bool {
+        let own = self.progress().iter().find(|progress| progress.index == partition);
+        own.is_some_and(|progress| progress.end >= 0 && progress.next >= progress.end)
+    }
+
     /// Tells the position up to which everything is committed, for whoever shows lag (Kafka: group offsets). Called at most once a second.
     fn committed(&mut self, _positions: &[PartitionPosition]) {}
 
@@ -28,6 +35,15 @@ pub trait Source: Send {
     fn take_gaps(&mut self) -> Vec<Gap> {
         Vec::new()
     }
+}
+
+/// Finds the event time of a record where it is not the source's own timestamp.
+pub trait EventTime: Send + Sync {
+    /// The time of a row, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When the record has none: what was looked for, and what is there.
+    fn of(&self, batch: &RecordBatch, row: u32) -> Result<i64, String>;
 }
 
 /// What a poll brought.
@@ -52,8 +68,10 @@ pub struct PartitionProgress {
     pub leader_epoch: i32,
     /// Highest timestamp returned, in milliseconds since 1970.
     pub timestamp_ms_max: Option<i64>,
-    /// End of the log as last heard; lag is `end - next`. -1 if unknown.
+    /// End of the log as last heard, records of open transactions included; lag is `end - next`. -1 if unknown.
     pub end: i64,
+    /// Whether it has come to its end for good.
+    pub ended: bool,
 }
 
 /// Why a source cannot go on.

@@ -2,6 +2,7 @@
 
 pub use crate::call::OwnMetric;
 
+use super::times::TimeBoard;
 use crate::call::OwnMetrics;
 use crate::swap::{MigrationStatus, SwapStatus};
 use crate::task::Migrated;
@@ -35,6 +36,8 @@ pub struct SourceCounters {
     pub records: Counter,
     /// Bytes of keys, values and headers.
     pub bytes: Counter,
+    /// Records refused for their timestamps.
+    pub refused: Counter,
 }
 
 /// What an operator has done since the start of the process, work of dropped epochs included (but for its own metrics).
@@ -44,6 +47,8 @@ pub struct OperatorCounters {
     pub records_in: Counter,
     /// Records it emitted.
     pub records_out: Counter,
+    /// Timers that came due.
+    pub timers: Counter,
     /// Records it refused.
     pub refused: Counter,
     /// Records dropped by `null_key: drop` or `on_error: skip`.
@@ -140,6 +145,8 @@ pub struct Board {
     pub operators: Vec<OperatorCounters>,
     /// In the order of the plan.
     pub sinks: Vec<SinkCounters>,
+    /// Event time.
+    pub times: TimeBoard,
     status: Mutex<CommitStatus>,
     /// In the order of the plan.
     swaps: Mutex<Vec<SwapStatus>>,
@@ -153,6 +160,7 @@ impl Board {
             sources: plan.sources.iter().map(|_| SourceCounters::default()).collect(),
             operators: plan.operators.iter().map(|_| OperatorCounters::default()).collect(),
             sinks: plan.sinks.iter().map(|_| SinkCounters::default()).collect(),
+            times: TimeBoard::new(plan),
             status: Mutex::default(),
             swaps: Mutex::new(plan.operators.iter().map(SwapStatus::of).collect()),
         }

@@ -6,7 +6,7 @@ use crate::commit::{Committer, EpochEnd, EpochLost, cut};
 use crate::ports::{CheckpointDone, CheckpointError, CheckpointKind, Checkpoints};
 use crate::swap::sweep;
 use crate::worker::{Command, Part, Report, Shared, WorkerError, check_copies};
-use millstream_model::commit::{CommitRecord, OperatorCommit};
+use millstream_model::commit::CommitRecord;
 use millstream_model::ids::SinkIndex;
 use millstream_model::record::RecordBatch;
 use std::collections::VecDeque;
@@ -250,7 +250,7 @@ impl Coordinator {
         sweep::finish(&lineup.plan, &sweeps, &mut older_versions);
         let mut end = EpochEnd {
             positions: Vec::new(),
-            operators: self.operators(),
+            operators: super::commits::operators(&self.swaps.lineup().plan, &parts)?,
             changes: Vec::new(),
             gaps: Vec::new(),
             finished,
@@ -315,24 +315,6 @@ impl Coordinator {
     /// After an epoch was lost: finds out what became of it. `Some`: it is committed all the same.
     fn recover(&mut self, lost: &EpochLost) -> Result<Option<CommitRecord>, RunError> {
         super::recovery::recover(self, lost)
-    }
-
-    fn operators(&self) -> Vec<OperatorCommit> {
-        let operators = self.swaps.lineup().plan.operators.iter();
-        operators
-            .map(|node| OperatorCommit {
-                id: node.id.clone(),
-                generation: node.generation,
-                digest: node.digest,
-                watermark_ms: None,
-                state_versions: node
-                    .descriptor
-                    .states
-                    .iter()
-                    .map(|state| (state.name.clone(), state.version))
-                    .collect(),
-            })
-            .collect()
     }
 
     fn show_progress(&self, parts: &[Part]) {

@@ -1,6 +1,7 @@
 //! A run: workers and the committer put together from a plan and its ports, from taking the pipeline over to the last commit.
 
 pub mod board;
+mod commits;
 mod control;
 mod coordinator;
 mod lookout;
@@ -8,6 +9,7 @@ mod prepare;
 mod recovery;
 mod swaps;
 mod switching;
+pub mod times;
 mod wiring;
 
 pub use board::Board;
@@ -16,7 +18,8 @@ pub use control::Control;
 use crate::call::SizeLimits;
 use crate::commit::{Auditor, CommitPorts, Committer, CommitterSettings, Identity, Stop};
 use crate::ports::{
-    Checkpoints, Clock, CommitsReader, LogError, OpenError, OperatorFactory, RecordSizesReader, Source, SourceError,
+    Checkpoints, Clock, CommitsReader, EventTime, LogError, OpenError, OperatorFactory, RecordSizesReader, Source,
+    SourceError,
 };
 use crate::swap::Refusal;
 use crate::swap::plan::unread;
@@ -42,6 +45,8 @@ pub struct RunPorts {
     pub checkpoints: Box<dyn Checkpoints>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// By source: where its event time is found, if that is not its own timestamp.
+    pub event_times: Vec<Option<Arc<dyn EventTime>>>,
     /// Tells the largest records that topics take: at the start, every five minutes, and after an epoch was lost.
     pub sizes: Arc<dyn RecordSizesReader>,
     /// Reads the commits beside whoever writes them; none where there is no log.
@@ -114,11 +119,12 @@ fn run_until_the_end(
     if started.finished {
         return Ok(RunEnd::AlreadyFinished);
     }
-    let shared = wiring::share(plan, control, &ports.clock, (&limits, topics));
+    let shared = wiring::share(plan, control, &ports.clock, (&limits, topics, ports.event_times));
     let maker = PartsMaker { shared: Arc::clone(&shared), store };
     let lineup = Arc::new(maker.first(plan, &ports.operators, &started.catalog, committer.applied()));
     refuse_unread(&lineup)?;
-    let workers = wiring::make_workers(&shared, &lineup, ports.sources, &started.positions)?;
+    wiring::check_timers(&lineup, &started.catalog)?;
+    let workers = wiring::make_workers(&shared, &lineup, ports.sources, committer.applied())?;
     let mut threads = Vec::new();
     let mut commands = Vec::new();
     for (at, (worker, command)) in workers.workers.into_iter().enumerate() {

@@ -36,8 +36,7 @@ pub(super) fn hold(coordinator: &mut Coordinator) -> Result<(), RunError> {
 pub(super) fn roll_back(coordinator: &mut Coordinator, record: Option<CommitRecord>) -> Result<(), RunError> {
     coordinator.held.clear();
     coordinator.has_ended = false;
-    let positions = record.map(|record| record.positions).unwrap_or_default();
-    let reset = Arc::new(coordinator.swaps.rolled_back(positions));
+    let reset = Arc::new(coordinator.swaps.rolled_back(record));
     coordinator.tell_all(&Command::Reset(reset));
     wait_for_all(coordinator, |report| matches!(report, Report::Ready))?;
     // What is too large now was not when it was checked: the same again would be lost the same way.

@@ -15,7 +15,7 @@ use crate::swap::{
     ProbationRules, SwapAnswer, SwapKind, SwapPhase, SwapPlan, SwapRefused, Tally, TrialFailure, TrialRules,
 };
 use crate::worker::{Lineup, Part, Quota, Reset, Switch, TrialFault, Watch};
-use millstream_model::commit::{CommitRecord, PartitionPosition};
+use millstream_model::commit::CommitRecord;
 use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::record::RecordBatch;
 use seat::Seat;
@@ -238,8 +238,8 @@ impl Swaps {
         }
     }
 
-    /// Everything since the newest commit, at these positions, is dropped: where to go on. A switch that was not committed is made again.
-    pub(super) fn rolled_back(&mut self, positions: Vec<PartitionPosition>) -> Reset {
+    /// Everything since the newest commit, which is this one, is dropped: where to go on. A switch that was not committed is made again.
+    pub(super) fn rolled_back(&mut self, committed: Option<CommitRecord>) -> Reset {
         self.pending.fill(Tally::default());
         self.has_failed_again = false;
         self.running = Arc::clone(&self.committed);
@@ -252,6 +252,6 @@ impl Swaps {
             }
         }
         self.show();
-        Reset { positions, lineup: Arc::clone(&self.committed), watch }
+        Reset { committed, lineup: Arc::clone(&self.committed), watch }
     }
 }

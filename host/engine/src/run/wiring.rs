@@ -2,22 +2,26 @@ use super::{Control, RunError};
 use crate::call::{CallRules, SizeLimits};
 use crate::exchange::{Exchange, INBOX_BYTES_MAX};
 use crate::keyed::StateColumn;
-use crate::ports::{Clock, OperatorFactory, Source, StateBackend};
+use crate::ports::{Clock, EventTime, OpenError, OperatorFactory, Source, StateBackend};
 use crate::swap::plan::{OlderVersions, older_at_start};
 use crate::task::{Task, TaskParts};
+use crate::timers::{TimerColumns, check_vanished};
 use crate::worker::{Command, Lineup, Report, Shared, Worker, WorkerParts};
 use millstream_model::cell::CellSpace;
-use millstream_model::commit::{Catalog, CatalogEntry, CommitRecord, PartitionPosition};
+use millstream_model::commit::{Catalog, CatalogEntry, CommitRecord};
 use millstream_model::plan::{OperatorNode, Plan, Target};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
+/// By source.
+type EventTimes = Vec<Option<Arc<dyn EventTime>>>;
+
 pub(super) fn share(
     plan: &Arc<Plan>,
     control: &Control,
     clock: &Arc<dyn Clock>,
-    (sizes, topics): (&Arc<SizeLimits>, BTreeMap<String, String>),
+    (sizes, topics, event_times): (&Arc<SizeLimits>, BTreeMap<String, String>, EventTimes),
 ) -> Arc<Shared> {
     Arc::new(Shared {
         board: Arc::clone(control.board()),
@@ -25,6 +29,7 @@ pub(super) fn share(
         clock: Arc::clone(clock),
         sizes: Arc::clone(sizes),
         topics,
+        event_times,
         output_bytes: Default::default(),
         dirty_bytes: (0..plan.workers).map(|_| Default::default()).collect(),
         spare: Mutex::default(),
@@ -61,6 +66,7 @@ impl PartsMaker {
             port_sinks: node.outputs.iter().map(sinks).collect(),
             sizes: Arc::clone(&shared.sizes),
             inputs: node.descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
+            timers: node.descriptor.timers.len(),
             input_kinds: node.descriptor.inputs.iter().map(|input| input.kind).collect(),
             metrics: shared.board.operators.get(at).map(|counters| Arc::clone(&counters.own)).unwrap_or_default(),
             places: Arc::clone(&shared.places),
@@ -75,6 +81,7 @@ impl PartsMaker {
             factory: Arc::clone(factory),
             rules: Arc::new(rules),
             columns: columns.collect(),
+            timers: TimerColumns::new(&node.descriptor.timers, entry),
             older_versions,
             store: Arc::clone(&self.store),
         }
@@ -103,28 +110,42 @@ pub(super) struct Workers {
     pub(super) reports: Receiver<Report>,
 }
 
-/// Makes the workers, their sources at the given positions.
+/// Pending timers that no version declares any more would never fire.
+pub(super) fn check_timers(lineup: &Lineup, catalog: &Catalog) -> Result<(), RunError> {
+    for parts in &lineup.operators {
+        if let Some(entry) = catalog.operators.get(&parts.node.id) {
+            check_vanished(&parts.node.descriptor.timers, entry, parts.store.as_ref())
+                .map_err(|reason| OpenError { operator: parts.node.id.clone(), reason })?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the workers, their sources where a commit says.
 pub(super) fn make_workers(
     shared: &Arc<Shared>,
     lineup: &Lineup,
     sources: Vec<Vec<Box<dyn Source>>>,
-    positions: &[PartitionPosition],
+    committed: Option<&CommitRecord>,
 ) -> Result<Workers, RunError> {
     let plan = &lineup.plan;
     let stages = plan.operators.iter().map(|node| node.stage).max().unwrap_or(0);
     let (reporter, reports) = channel();
     let mut workers = Vec::new();
+    let positions = committed.map_or(&[][..], |record| &record.positions);
     for (mut sources, exchange) in sources.into_iter().zip(Exchange::connect(plan.workers, stages, INBOX_BYTES_MAX)) {
         for (source, node) in sources.iter_mut().zip(&plan.sources) {
             let own: Vec<_> = positions.iter().filter(|position| position.source == node.id).cloned().collect();
             source.seek(&own)?;
         }
+        let tasks = lineup.operators.iter().map(|parts| Task::new(parts));
         let (commander, commands) = channel();
         let parts = WorkerParts {
             shared: Arc::clone(shared),
             plan: Arc::clone(plan),
             sources,
-            tasks: lineup.operators.iter().map(Task::new).collect::<Result<_, _>>()?,
+            committed: committed.cloned(),
+            tasks: tasks.collect::<Result<_, _>>()?,
             exchange,
             commands,
             reports: reporter.clone(),

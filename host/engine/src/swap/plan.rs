@@ -103,6 +103,7 @@ fn forward(current: &OperatorNode, new: &Descriptor, around: &Surroundings) -> R
                 .to_owned(),
         });
     }
+    match_timers(&current.descriptor, new, &mut refusals);
     let inputs = match_inputs(&current.descriptor, new, around, &mut refusals);
     let outputs = match_outputs(current, new, &mut refusals);
     let (states, older_versions) = states::judge(&current.descriptor, new, &around.older_versions, &mut refusals);
@@ -136,6 +137,22 @@ fn match_inputs(
         places.push(place);
     }
     places
+}
+
+/// Timers that the new version does not declare would never fire; whether any is pending is not known here.
+fn match_timers(old: &Descriptor, new: &Descriptor, refusals: &mut Vec<Refusal>) {
+    for timer in old.timers.iter().filter(|timer| !new.timers.contains(timer)) {
+        let reason = match new.timers.iter().find(|other| other.name == timer.name) {
+            Some(other) => format!("goes by `{}`, and by `{}` in the module", timer.clock.name(), other.clock.name()),
+            None => "may be pending, and the module does not declare it".to_owned(),
+        };
+        refusals.push(Refusal {
+            what: format!("timer `{}`", timer.name),
+            reason,
+            advice: "go on declaring it as it is, and handle what is left of it; a restart with the new module is possible once none is pending"
+                .to_owned(),
+        });
+    }
 }
 
 fn match_outputs(current: &OperatorNode, new: &Descriptor, refusals: &mut Vec<Refusal>) -> Vec<Option<u32>> {

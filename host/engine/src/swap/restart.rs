@@ -248,6 +248,7 @@ mod tests {
             on_error: Default::default(),
             retries: 0,
             null_key: Default::default(),
+            output_time: None,
         };
         Plan {
             id: "p".to_owned(),

@@ -118,6 +118,7 @@ mod tests {
             on_error: Default::default(),
             retries: 0,
             null_key: Default::default(),
+            output_time: None,
         };
         Plan {
             id: "test".to_owned(),

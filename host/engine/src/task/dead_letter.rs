@@ -13,7 +13,9 @@ pub struct Provenance<'a> {
     pub partition: i32,
     /// Offset in the partition.
     pub offset: i64,
-    /// Id of the operator and digest of its module; none if a sink was too small for a record that met no operator.
+    /// The timer it was, if it was one: name, id and time in milliseconds since 1970.
+    pub timer: Option<(&'a str, u64, i64)>,
+    /// Id of the operator and digest of its module; none if a source refused it, or a sink was too small for a record that met no operator.
     pub operator: Option<(&'a str, Digest)>,
 }
 
@@ -58,6 +60,26 @@ const KEPT: [Kept; 6] = [
 
 type Fact = (&'static str, String);
 
+impl Provenance<'_> {
+    /// Which record, or which timer, it was.
+    fn place(&self) -> Vec<Fact> {
+        if let Some((name, id, time_ms)) = self.timer {
+            return vec![
+                ("millstream-timer", name.to_owned()),
+                ("millstream-timer-id", id.to_string()),
+                ("millstream-timer-time", time_ms.to_string()),
+            ];
+        }
+        let mut facts = vec![("millstream-source", self.source.to_owned())];
+        if !self.topic.is_empty() {
+            facts.push(("millstream-topic", self.topic.to_owned()));
+        }
+        facts.push(("millstream-partition", self.partition.to_string()));
+        facts.push(("millstream-offset", self.offset.to_string()));
+        facts
+    }
+}
+
 impl DeadLetter<'_> {
     /// Appends the record with its key, value and headers, and headers `millstream-*` that say where it comes from and why it is here.
     /// One that is larger than `record_bytes_max` loses most of its reason, then its value, its headers and its key, and says so. False: not even what is left
@@ -94,12 +116,7 @@ impl DeadLetter<'_> {
     }
 
     fn facts(&self, provenance: &Provenance<'_>, kept: Kept) -> Vec<Fact> {
-        let mut facts = vec![("millstream-source", provenance.source.to_owned())];
-        if !provenance.topic.is_empty() {
-            facts.push(("millstream-topic", provenance.topic.to_owned()));
-        }
-        facts.push(("millstream-partition", provenance.partition.to_string()));
-        facts.push(("millstream-offset", provenance.offset.to_string()));
+        let mut facts = provenance.place();
         if let Some((operator, digest)) = provenance.operator {
             facts.push(("millstream-operator", operator.to_owned()));
             facts.push(("millstream-digest", digest.to_string()));
@@ -148,7 +165,8 @@ mod tests {
     fn letter(batch: &RecordBatch, reason: &str, record_bytes_max: usize) -> Option<RecordBatch> {
         let digest = Digest::default();
         let operator = Some(("split", digest));
-        let provenance = Provenance { source: "lines", topic: "orders", partition: 3, offset: 42, operator };
+        let provenance =
+            Provenance { source: "lines", topic: "orders", partition: 3, offset: 42, timer: None, operator };
         let mut letters = RecordBatch::default();
         let fits = DeadLetter { batch, row: 0, reason }.append_to(&provenance, record_bytes_max, &mut letters);
         assert_eq!(letters.len(), usize::from(fits));
@@ -181,7 +199,8 @@ mod tests {
     #[test]
     fn a_record_that_met_no_operator_names_none() {
         let batch = record(1, 1);
-        let provenance = Provenance { source: "lines", topic: "", partition: 0, offset: 1, operator: None };
+        let provenance =
+            Provenance { source: "lines", topic: "", partition: 0, offset: 1, timer: None, operator: None };
         let mut letters = RecordBatch::default();
         assert!(DeadLetter { batch: &batch, row: 0, reason: REASON }.append_to(&provenance, 10_000, &mut letters));
         for absent in ["millstream-operator", "millstream-digest", "millstream-topic"] {
@@ -229,7 +248,8 @@ mod tests {
         let mut batch = record(1 << 20, 1 << 20);
         batch.headers.push(0, b"large", Some(&[1; 1 << 20]));
         let operator = Some((long.as_str(), Digest([0xff; 32])));
-        let provenance = Provenance { source: &long, topic: &topic, partition: i32::MIN, offset: i64::MIN, operator };
+        let provenance =
+            Provenance { source: &long, topic: &topic, partition: i32::MIN, offset: i64::MIN, timer: None, operator };
         let letter = DeadLetter { batch: &batch, row: 0, reason: &reason };
         let mut letters = RecordBatch::default();
         assert!(letter.append_to(&provenance, LETTER_BYTES_MIN, &mut letters));

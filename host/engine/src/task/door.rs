@@ -70,6 +70,7 @@ mod tests {
             on_error: Default::default(),
             retries: 0,
             null_key,
+            output_time: None,
         }
     }
 

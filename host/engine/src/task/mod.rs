@@ -7,6 +7,7 @@ mod outputs;
 mod parts;
 mod step;
 mod sweep;
+mod timing;
 mod verdicts;
 
 pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
@@ -14,13 +15,16 @@ pub use door::{Door, admit_keys};
 pub use migrate::Migrated;
 pub use parts::TaskParts;
 pub use step::{Step, next_step};
+pub use timing::Firing;
 pub use verdicts::{Verdict, Verdicts};
 
-use crate::call::{Call, Mark, Measured, Rejection};
+use crate::call::{Call, Fired, Mark, Measured, Rejection};
 use crate::keyed::Share;
 use crate::ports::{CallError, ChangeSet, OpenError, Operator};
+use crate::timers::Timers;
 use millstream_model::limits::OperatorLimits;
 use millstream_model::record::RecordBatch;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// See the module.
@@ -29,6 +33,9 @@ pub struct Task {
     operator: Box<dyn Operator>,
     /// At home between calls.
     call: Option<Box<Call>>,
+    timers: Timers,
+    /// By key: how often in a row its timers have set another one that was due at once.
+    rounds: HashMap<Box<[u8]>, u32>,
     /// What a record usually takes, in nanoseconds: the search for a record that loops gives up on parts of a batch after a multiple of it.
     record_ns: u64,
     /// What the open epoch has measured, and the one that was cut last.
@@ -72,6 +79,8 @@ impl Task {
             parts: Arc::clone(parts),
             operator,
             call: Some(Box::new(call)),
+            timers: parts.timers(),
+            rounds: HashMap::new(),
             record_ns: 0,
             measured: Measured::default(),
             measured_frozen: Measured::default(),
@@ -86,6 +95,7 @@ impl Task {
             call.state.describe(parts.columns.clone(), &parts.older_versions);
             call.rules = Arc::clone(&parts.rules);
         }
+        self.timers.take_over(&parts.timers);
         self.parts = Arc::clone(parts);
         self.record_ns = 0;
         self.sweep = None;
@@ -100,6 +110,7 @@ impl Task {
 
     /// Says which part of the operator's state is this task's; all of it until then.
     pub fn share_state(&mut self, share: &Share) {
+        self.timers.share(share);
         if let Some(call) = &mut self.call {
             call.state.share(share.clone());
         }
@@ -107,24 +118,44 @@ impl Task {
 
     /// Makes one call. `searching`: part of a batch that timed out, given less time unless it is a single record.
     pub fn attempt(&mut self, input: u32, batch: &Arc<RecordBatch>, mark: Mark, searching: bool) -> Attempt {
+        let attempt = self.call_with(input, batch, mark, searching, None);
+        let Attempt::Applied(_) = attempt else { return attempt };
+        let Some(mut call) = self.call.take() else { return attempt };
+        let applied = self.apply(&mut call, &[]);
+        if applied.is_err() {
+            call.discard();
+        }
+        self.call = Some(call);
+        applied.map_or_else(Attempt::Failed, |()| attempt)
+    }
+
+    /// Calls the operator. What is staged when it succeeded is still to be applied.
+    fn call_with(
+        &mut self,
+        input: u32,
+        batch: &Arc<RecordBatch>,
+        mark: Mark,
+        searching: bool,
+        fired: Option<Fired>,
+    ) -> Attempt {
         let Some(mut call) = self.call.take() else {
             return Attempt::Failed(CallError::Host("the operator is called while it is called".to_owned()));
         };
-        call.begin(input, Arc::clone(batch), mark, self.parts.node.keyed);
+        let fires = fired.is_some();
+        match fired {
+            Some(fired) => call.begin_timers(fired, Arc::clone(batch), mark),
+            None => call.begin(input, Arc::clone(batch), mark, self.parts.node.keyed),
+        }
         if let Err(error) = self.ready(&mut call) {
             self.give_back(call);
             return Attempt::Failed(error);
         }
         call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
         fail::fail_point!("mid_guest_call");
-        let (call, result) = self.operator.process(call);
+        let (call, result) = if fires { self.operator.on_timers(call) } else { self.operator.process(call) };
         let call = self.call.insert(call);
         match result {
-            Ok(()) => {
-                call.apply_state();
-                call.apply_metrics(&mut self.measured);
-                Attempt::Applied(std::mem::take(&mut call.staged.rejections))
-            }
+            Ok(()) => Attempt::Applied(std::mem::take(&mut call.staged.rejections)),
             Err(error) => {
                 call.discard();
                 Attempt::Failed(error)
@@ -162,24 +193,26 @@ impl Task {
     /// Ends the open epoch of the state; see [`KeyedState::freeze`].
     pub fn freeze(&mut self, changes: &mut ChangeSet) -> u32 {
         self.measured_frozen.append(std::mem::take(&mut self.measured));
+        self.timers.freeze(changes);
         self.sweep_ends_epoch();
         self.call.as_mut().map_or(0, |call| call.state.freeze(changes))
     }
 
     /// See [`KeyedState::applied`]; then makes room down to `memory_bytes_max`.
     pub fn applied(&mut self, frozen: u32, memory_bytes_max: usize) {
+        self.timers.applied();
         self.sweep_applied();
         if let Some(call) = &mut self.call {
             call.rules.metrics.publish(std::mem::take(&mut self.measured_frozen));
             call.state.applied(frozen);
-            if call.state.memory_bytes() > memory_bytes_max {
-                call.state.evict(memory_bytes_max);
-            }
         }
+        self.trim(memory_bytes_max);
     }
 
     /// Makes room down to `memory_bytes_max`, as far as clean keys go.
     pub fn trim(&mut self, memory_bytes_max: usize) {
+        self.timers.trim(memory_bytes_max / 2);
+        let memory_bytes_max = memory_bytes_max.saturating_sub(self.timers.memory_bytes());
         if let Some(call) = &mut self.call
             && call.state.memory_bytes() > memory_bytes_max
         {
@@ -190,13 +223,13 @@ impl Task {
     /// Bytes the state holds in memory.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
-        self.call.as_ref().map_or(0, |call| call.state.memory_bytes())
+        self.timers.memory_bytes() + self.call.as_ref().map_or(0, |call| call.state.memory_bytes())
     }
 
     /// Bytes of state changed in the open epoch, nearly.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
-        self.call.as_ref().map_or(0, |call| call.state.dirty_bytes())
+        self.timers.dirty_bytes() + self.call.as_ref().map_or(0, |call| call.state.dirty_bytes())
     }
 
     /// What the broadcast states hold, by state; see [`KeyedState`].
@@ -209,6 +242,8 @@ impl Task {
     /// # Errors
     /// When a new instance cannot be made.
     pub fn reset(&mut self) -> Result<(), OpenError> {
+        self.timers.drop_epochs();
+        self.rounds.clear();
         self.sweep_drops_epochs();
         self.measured = Measured::default();
         self.measured_frozen = Measured::default();

@@ -2,6 +2,7 @@ use crate::call::CallRules;
 use crate::keyed::{KeyedState, StateColumn};
 use crate::ports::{OperatorFactory, StateBackend};
 use crate::swap::plan::OlderVersions;
+use crate::timers::{TimerColumns, Timers};
 use millstream_model::plan::OperatorNode;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ pub struct TaskParts {
     pub rules: Arc<CallRules>,
     /// Its states, in the order of the descriptor, and where their cells lie.
     pub columns: Vec<StateColumn>,
+    /// Its timers, and where their cells lie.
+    pub timers: TimerColumns,
     /// Versions that may have been written to its states before.
     pub older_versions: OlderVersions,
     /// Where its cells are.
@@ -28,5 +31,11 @@ impl TaskParts {
         let mut state = KeyedState::new(self.columns.clone(), Arc::clone(&self.store));
         state.set_older_versions(&self.older_versions);
         state
+    }
+
+    /// The timers of a task that begins.
+    #[must_use]
+    pub fn timers(&self) -> Timers {
+        Timers::new(&self.timers, Arc::clone(&self.store))
     }
 }

@@ -57,6 +57,7 @@ fn node(limits: OperatorLimits) -> OperatorNode {
         on_error: Default::default(),
         retries: 2,
         null_key: Default::default(),
+        output_time: None,
     }
 }
 
@@ -199,6 +200,7 @@ impl Rig {
             factory: Arc::new(operator) as Arc<dyn OperatorFactory>,
             rules: Arc::new(CallRules { limits: limits.clone(), ..CallRules::default() }),
             columns: descriptor().states.iter().enumerate().map(column).collect(),
+            timers: Default::default(),
             older_versions: older.clone(),
             store: Arc::new(state.clone()),
         };

@@ -76,9 +76,9 @@ impl Verdicts {
     }
 }
 
-/// A row's origin and its place among the neighbouring rows of that origin.
+/// A row's origin and its place among the neighbouring rows of that origin. What timers emitted cannot be told apart.
 fn place(batch: &RecordBatch, row: u32) -> Option<(Origin, u32)> {
-    let origin = *batch.origins.get(row as usize)?;
+    let origin = *batch.origins.get(row as usize).filter(|origin| **origin != Origin::TIMER)?;
     let before = batch.origins.get(..row as usize)?;
     Some((origin, before.iter().rev().take_while(|&&other| other == origin).count() as u32))
 }

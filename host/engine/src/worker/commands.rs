@@ -73,7 +73,7 @@ impl Worker {
 
     /// Each stateful task's share of the memory for state.
     pub(super) fn task_memory_bytes(&self) -> usize {
-        let stateful = self.plan.operators.iter().filter(|node| !node.descriptor.states.is_empty()).count();
+        let stateful = self.plan.operators.iter().filter(|node| node.descriptor.is_keyed()).count();
         let shares = (stateful * self.exchange.workers()).max(1) as u64;
         usize::try_from(self.plan.state_memory_bytes / shares).unwrap_or(usize::MAX)
     }

@@ -87,10 +87,11 @@ impl Worker {
         }
         let mut part = Part {
             worker: self.exchange.worker(),
-            positions: self.intake.positions(&self.plan),
+            positions: self.intake.positions(&self.plan, |at, partition| self.marks.seen(at, partition)),
             progress: self.intake.progress(),
+            watermarks_ms: self.marks.watermarks(),
             gaps: self.intake.take_gaps(),
-            ended: self.intake.has_ended(),
+            ended: self.has_ended(),
             tallies: self.tallies.clone(),
             has_failed_again: std::mem::take(&mut self.has_failed_again),
             ..Part::default()

@@ -1,7 +1,8 @@
 use super::{Report, Worker, WorkerError};
 use crate::call::Call;
-use crate::exchange::{Parcel, split_rows};
+use crate::exchange::{Load, Parcel, split_rows};
 use crate::swap::Tally;
+use crate::time::Route;
 use millstream_model::descriptor::InputKind;
 use millstream_model::ids::{OperatorIndex, SinkIndex};
 use millstream_model::plan::Target;
@@ -61,8 +62,8 @@ impl Worker {
             if owner != own && !rows.is_empty() {
                 let mut part = RecordBatch::default();
                 part.gather(batch, rows);
-                let parcel = Parcel { operator: operator.0, input, mark: self.mark, batch: part };
-                self.exchange.push(owner, node.stage, parcel);
+                let load = Load::Records { input, batch: part };
+                self.exchange.push(owner, node.stage, Parcel { operator: operator.0, now_ms: self.now_ms, load });
             }
         }
         let rows = owners.get_mut(own).map(std::mem::take).unwrap_or_default();
@@ -83,8 +84,9 @@ impl Worker {
         self.touched = true;
         let plan = Arc::clone(&self.plan);
         let Some(node) = plan.operator(operator) else { return Ok(()) };
-        let mark = self.mark;
-        let parcel = || Parcel { operator: operator.0, input, mark, batch: RecordBatch::clone(batch) };
+        let now_ms = self.now_ms;
+        let load = || Load::Records { input, batch: RecordBatch::clone(batch) };
+        let parcel = || Parcel { operator: operator.0, now_ms, load: load() };
         if self.exchange.worker() != FIRST_WORKER {
             // Whatever comes to the first worker for the stage before is on to all workers before that one says it has nothing more for this stage.
             self.exchange.push(FIRST_WORKER, node.stage.saturating_sub(1), parcel());
@@ -98,11 +100,21 @@ impl Worker {
 
     /// Takes what another worker sent.
     pub(super) fn take_parcel(&mut self, parcel: Parcel) -> Result<(), WorkerError> {
-        let (operator, input, batch) = (OperatorIndex(parcel.operator), parcel.input, Arc::new(parcel.batch));
-        if self.exchange.worker() == FIRST_WORKER && self.is_broadcast(operator.at(), input) {
-            return self.broadcast(operator, input, &batch);
+        let Parcel { operator, now_ms, load } = parcel;
+        match load {
+            Load::Records { input, batch } => {
+                self.now_ms = now_ms;
+                let (operator, batch) = (OperatorIndex(operator), Arc::new(batch));
+                if self.exchange.worker() == FIRST_WORKER && self.is_broadcast(operator.at(), input) {
+                    return self.broadcast(operator, input, &batch);
+                }
+                self.run_operator(operator.at(), input, &batch)
+            }
+            Load::Mark { edge, sender, time } => {
+                self.take_mark(Route { operator, edge }, sender, time, now_ms);
+                Ok(())
+            }
         }
-        self.run_operator(operator.at(), input, &batch)
     }
 
     /// Whether an input gets all records on all workers.
@@ -122,6 +134,7 @@ impl Worker {
     pub(super) fn route(&mut self, at: usize, call: &Call) -> Result<(), WorkerError> {
         let plan = Arc::clone(&self.plan);
         let Some(node) = plan.operators.get(at) else { return Ok(()) };
+        self.count_emitted(at, call);
         let mut records = 0;
         for output in call.staged.outputs() {
             records += output.parents.len() as u64;

@@ -6,11 +6,13 @@ mod cut;
 mod deliver;
 mod intake;
 mod lineup;
+mod marks;
 mod protocol;
 mod refuse;
 mod search;
 mod sweep;
 mod switch;
+mod timers;
 mod trial;
 
 pub use copies::{TableCopy, check_copies};
@@ -19,16 +21,17 @@ pub use protocol::{Command, Part, Report, WorkerError};
 pub use switch::{Reset, Switch};
 pub use trial::{Quota, TrialFault, Watch};
 
-use crate::call::{Mark, SizeLimits};
+use crate::call::SizeLimits;
 use crate::exchange::Exchange;
 use crate::keyed::Share;
 use crate::places::Places;
-use crate::ports::{Clock, Source};
+use crate::ports::{Clock, EventTime, Source};
 use crate::run::board::Board;
 use crate::swap::Tally;
 use crate::task::{Task, Verdicts};
 use cut::Cut;
 use intake::Intake;
+use marks::Marks;
 use millstream_model::commit::CommitRecord;
 use millstream_model::plan::Plan;
 use millstream_model::record::{Origin, RecordBatch};
@@ -58,6 +61,8 @@ pub struct Shared {
     pub sizes: Arc<SizeLimits>,
     /// The topic that each source reads, by the source's id; those that read none are not there.
     pub topics: BTreeMap<String, String>,
+    /// By source: where its event time is found, if that is not its own timestamp.
+    pub event_times: Vec<Option<Arc<dyn EventTime>>>,
     /// Bytes of outputs on their way to the committer.
     pub output_bytes: AtomicU64,
     /// Bytes of state changed in the open epoch, nearly.
@@ -85,10 +90,10 @@ pub struct Worker {
     cut: Cut,
     commands: Receiver<Command>,
     reports: Sender<Report>,
-    /// The mark that what is in hand is behind.
-    mark: Mark,
-    /// By operator: the latest clock that its calls were shown, in milliseconds since 1970.
-    shown_ms: Vec<i64>,
+    /// What is known of time.
+    marks: Marks,
+    /// The clock of what is in hand, in milliseconds since 1970.
+    now_ms: i64,
     /// A command received while waiting.
     ahead: Option<Command>,
     is_held: bool,
@@ -121,8 +126,10 @@ pub struct WorkerParts {
     pub shared: Arc<Shared>,
     /// The pipeline.
     pub plan: Arc<Plan>,
-    /// Its part of every source, in the order of the plan.
+    /// Its part of every source, in the order of the plan, where the newest commit says.
     pub sources: Vec<Box<dyn Source>>,
+    /// The newest commit.
+    pub committed: Option<CommitRecord>,
     /// In the order of the plan.
     pub tasks: Vec<Task>,
     /// Its place among the workers.
@@ -149,8 +156,8 @@ impl Worker {
             between: Vec::new(),
             commands: parts.commands,
             reports: parts.reports,
-            mark: Mark::default(),
-            shown_ms: vec![i64::MIN; parts.plan.operators.len()],
+            marks: Marks::new(&parts.plan),
+            now_ms: i64::MIN,
             ahead: None,
             is_held: false,
             touched: false,
@@ -169,6 +176,7 @@ impl Worker {
             shared: parts.shared,
         };
         worker.share_state();
+        worker.restore_time(parts.committed.as_ref());
         worker
     }
 
@@ -205,25 +213,38 @@ impl Worker {
     }
 
     fn turn(&mut self) -> Result<(), WorkerError> {
-        self.receive(PARCEL_WAIT)?;
+        // What comes behind a mark waits for the timers that are due by it, if it can.
+        let fires = self.is_firing() && self.may_go_on();
+        if !fires {
+            self.receive(PARCEL_WAIT)?;
+        }
         self.advance_cut()?;
         if self.awaits.is_some() {
             return Ok(());
+        }
+        if fires {
+            return self.fire();
         }
         self.sweep()?;
         if self.may_read() { self.read() } else { self.wait() }
     }
 
-    /// Whether to take records from the sources: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
+    /// Whether to take records from the sources.
     fn may_read(&mut self) -> bool {
+        self.may_go_on()
+            && !self.is_firing()
+            && !self.intake.has_ended()
+            && !self.shared.paused.load(Ordering::Relaxed)
+            && !self.is_sated()
+    }
+
+    /// Whether to begin anything, be it with records or with timers: not while the worker's part of a cut is open, nor when a receiver of its records has no room.
+    fn may_go_on(&self) -> bool {
         let output_bytes = self.shared.output_bytes.load(Ordering::Relaxed);
         !self.cut.is_open()
             && !self.cut.was_last()
-            && !self.intake.has_ended()
-            && !self.shared.paused.load(Ordering::Relaxed)
             && output_bytes < self.plan.commit.output_bytes_max
             && self.exchange.has_room()
-            && !self.is_sated()
     }
 
     /// Waits for something to do when the sources are not to be read.
@@ -244,7 +265,6 @@ impl Worker {
         while let Some(parcel) = self.exchange.next(patience) {
             // There is no batch of a source that could come again instead.
             self.touched = true;
-            self.mark = parcel.mark;
             self.take_parcel(parcel)?;
             patience = Duration::ZERO;
         }

@@ -72,6 +72,8 @@ pub struct Part {
     pub positions: Vec<PartitionPosition>,
     /// The same as last heard from the sources, with the ends of the logs: by source.
     pub progress: Vec<(u16, PartitionProgress)>,
+    /// The watermark of each operator, in milliseconds since 1970.
+    pub watermarks_ms: Vec<Option<i64>>,
     /// Cells changed.
     pub changes: ChangeSet,
     /// Offsets lost.
@@ -106,6 +108,28 @@ pub enum WorkerError {
         place: String,
         /// Why.
         reason: String,
+    },
+    /// A record has no timestamp, or one too far ahead, and the source's error policy is to stop.
+    #[error("source `{source_id}`, partition {partition}, offset {offset}: {reason}")]
+    Refused {
+        /// The source's id.
+        source_id: String,
+        /// Number of the partition.
+        partition: i32,
+        /// Offset of the record.
+        offset: i64,
+        /// What is wrong with its timestamp.
+        reason: String,
+    },
+    /// Workers do not agree on an operator's watermark at a cut: a bug in Millstream.
+    #[error(
+        "the workers do not agree on the watermark of operator `{operator}` at a cut ({watermarks_ms:?}); the pipeline stands at its last commit, please report this"
+    )]
+    Disagree {
+        /// The operator's id.
+        operator: String,
+        /// What each worker has.
+        watermarks_ms: Vec<Option<i64>>,
     },
     /// A record does not fit where it has to go, and nothing smaller can go there in its place.
     #[error("a record is too large, of {place}: {reason}")]

@@ -2,10 +2,11 @@ use super::search::Portion;
 use super::{Worker, WorkerError};
 use crate::places::Place;
 use crate::swap::Tally;
-use crate::task::{DeadLetter, LETTER_BYTES_MIN, Provenance, Verdict, admit_keys};
+use crate::task::{DeadLetter, Firing, LETTER_BYTES_MIN, Provenance, Verdict, admit_keys};
+use crate::timers::Due;
 use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::plan::ErrorPolicy;
-use millstream_model::record::RecordBatch;
+use millstream_model::record::{Origin, RecordBatch};
 use std::sync::Arc;
 
 impl Worker {
@@ -64,6 +65,25 @@ impl Worker {
 
     /// Applies the operator's error policy to a record.
     pub(super) fn refuse(&mut self, at: usize, batch: &RecordBatch, row: u32, reason: &str) -> Result<(), WorkerError> {
+        self.refuse_row(at, DeadLetter { batch, row, reason }, None)
+    }
+
+    /// Applies the operator's error policy to a timer, which is gone.
+    pub(super) fn refuse_timer(
+        &mut self,
+        at: usize,
+        firing: &Firing,
+        row: u32,
+        reason: &str,
+    ) -> Result<(), WorkerError> {
+        let Some(due) = firing.due.get(row as usize) else { return Ok(()) };
+        if let Some(task) = self.tasks.get_mut(at) {
+            task.consume(due);
+        }
+        self.refuse_row(at, DeadLetter { batch: &firing.batch, row, reason }, Some(due))
+    }
+
+    fn refuse_row(&mut self, at: usize, letter: DeadLetter<'_>, due: Option<&Due>) -> Result<(), WorkerError> {
         let (plan, shared) = (Arc::clone(&self.plan), Arc::clone(&self.shared));
         let Some(node) = plan.operators.get(at) else { return Ok(()) };
         self.touched = true;
@@ -75,15 +95,49 @@ impl Worker {
             counters.refused.add(1);
         }
         match (node.on_error, plan.dead_letters) {
-            (ErrorPolicy::Stop, _) => return Err(self.stopped(at, batch, row, reason.to_owned())),
+            (ErrorPolicy::Stop, _) => {
+                return Err(self.stopped(at, letter.batch, letter.row, letter.reason.to_owned()));
+            }
             (ErrorPolicy::DeadLetter, Some(_)) => {
-                self.write_letter(DeadLetter { batch, row, reason }, Some((&node.id, node.digest)))?;
+                let timer = due.and_then(|due| {
+                    let name = node.descriptor.timers.get(due.timer as usize)?.name.as_str();
+                    Some((name, due.id, due.time_ms))
+                });
+                self.write_letter(letter, Some((&node.id, node.digest)), timer)?;
             }
             (ErrorPolicy::Skip, _) | (ErrorPolicy::DeadLetter, None) => {
                 if let Some(counters) = counters {
                     counters.dropped.add(1);
                 }
-                tracing::debug!(operator = node.id, reason, "record skipped");
+                tracing::debug!(operator = node.id, reason = letter.reason, "record skipped");
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a source's error policy to a record that is refused for its timestamp.
+    pub(super) fn refuse_at_source(
+        &mut self,
+        at: usize,
+        batch: &RecordBatch,
+        row: u32,
+        reason: &str,
+    ) -> Result<(), WorkerError> {
+        let plan = Arc::clone(&self.plan);
+        let Some(node) = plan.sources.get(at) else { return Ok(()) };
+        if let Some(counters) = self.shared.board.sources.get(at) {
+            counters.refused.add(1);
+        }
+        self.touched = true;
+        match (node.time.on_error, plan.dead_letters) {
+            (ErrorPolicy::Stop, _) => {
+                let Place { partition, offset, .. } = self.place(batch, row);
+                let (source_id, reason) = (node.id.clone(), reason.to_owned());
+                return Err(WorkerError::Refused { source_id, partition, offset, reason });
+            }
+            (ErrorPolicy::DeadLetter, Some(_)) => self.write_letter(DeadLetter { batch, row, reason }, None, None)?,
+            (ErrorPolicy::Skip, _) | (ErrorPolicy::DeadLetter, None) => {
+                tracing::debug!(source = node.id, reason, "record skipped");
             }
         }
         Ok(())
@@ -106,16 +160,21 @@ impl Worker {
                 let reason = format!("{reason}: raise that, or name `dead_letters`");
                 return Err(WorkerError::TooLarge { place: self.shown_place(batch, row), reason });
             }
-            self.write_letter(DeadLetter { batch, row, reason: &reason }, None)?;
+            self.write_letter(DeadLetter { batch, row, reason: &reason }, None, None)?;
         }
         Ok(())
     }
 
-    fn write_letter(&mut self, letter: DeadLetter<'_>, operator: Option<(&str, Digest)>) -> Result<(), WorkerError> {
+    fn write_letter(
+        &mut self,
+        letter: DeadLetter<'_>,
+        operator: Option<(&str, Digest)>,
+        timer: Option<(&str, u64, i64)>,
+    ) -> Result<(), WorkerError> {
         let Some(sink) = self.plan.dead_letters else { return Ok(()) };
         let Place { source, partition, offset } = self.place(letter.batch, letter.row);
         let topic = self.shared.topics.get(&*source).map_or("", String::as_str);
-        let provenance = Provenance { source: &source, topic, partition, offset, operator };
+        let provenance = Provenance { source: &source, topic, partition, offset, timer, operator };
         let max = self.shared.sizes.of_sink(sink);
         let letters = self.outputs.get_mut(sink.at());
         if letters.is_none_or(|letters| letter.append_to(&provenance, max, letters)) {
@@ -135,6 +194,11 @@ impl Worker {
     }
 
     fn shown_place(&self, batch: &RecordBatch, row: u32) -> String {
+        if batch.origins.get(row as usize) == Some(&Origin::TIMER) {
+            let key = String::from_utf8_lossy(batch.keys.get(row).unwrap_or_default()).into_owned();
+            let time_ms = batch.timestamps_ms.get(row as usize).copied().unwrap_or_default();
+            return format!("a timer of key `{key}` set for {time_ms}");
+        }
         let Place { source, partition, offset } = self.place(batch, row);
         format!("source `{source}`, partition {partition}, offset {offset}")
     }

@@ -1,6 +1,6 @@
 use super::deliver::FIRST_WORKER;
 use super::{Worker, WorkerError};
-use crate::call::{Call, Mark, Rejection};
+use crate::call::Rejection;
 use crate::planted::Bug;
 use crate::ports::CallError;
 use crate::swap::Tally;
@@ -52,6 +52,9 @@ impl Worker {
         if let Some(counters) = self.shared.board.operators.get(at).filter(|_| !self.is_echo) {
             counters.records_in.add(batch.len() as u64);
         }
+        if !is_broadcast && self.is_operator_firing(at) {
+            self.fire_for(at, batch)?;
+        }
         let whole = Portion { batch: Arc::clone(batch), rows: None, searching: false, attempts: 0 };
         let mut portions = vec![self.admit(at, whole, is_broadcast)?];
         while let Some(mut portion) = portions.pop() {
@@ -76,61 +79,56 @@ impl Worker {
     /// Makes one call, and routes what it emitted if it succeeded; else tells why not.
     fn attempt(&mut self, at: usize, input: u32, portion: &Portion) -> Result<Option<CallError>, WorkerError> {
         let mark = self.mark_of(at);
-        let memory_bytes_max = self.task_memory_bytes();
         let Some(task) = self.tasks.get_mut(at) else { return Ok(None) };
         let started_ns = self.shared.clock.monotonic_ns();
         let attempt = task.attempt(input, &portion.batch, mark, portion.searching);
-        let elapsed_ns = self.shared.clock.monotonic_ns().saturating_sub(started_ns);
-        let counters = self.shared.board.operators.get(at);
-        if let Some(counters) = counters {
-            counters.calls.add(1);
-            counters.busy_ns.add(elapsed_ns);
-            counters.add_migrated(&task.take_migrated());
-        }
+        self.count_call(at, &attempt, started_ns, portion.batch.len());
         let rejections = match attempt {
             Attempt::Applied(rejections) => rejections,
-            Attempt::Failed(error) => {
-                if let Some(counters) = counters {
-                    counters.calls_failed.add(1);
-                }
-                return Ok(Some(error));
-            }
+            Attempt::Failed(error) => return Ok(Some(error)),
         };
+        self.settle(at, (portion.batch.len(), &rejections), |worker, rejection| {
+            worker.refuse(at, &portion.batch, rejection.row, &rejection.reason)
+        })?;
+        Ok(None)
+    }
+
+    /// Takes note of a call and of what it took.
+    pub(super) fn count_call(&mut self, at: usize, attempt: &Attempt, started_ns: u64, rows: usize) {
+        let elapsed_ns = self.shared.clock.monotonic_ns().saturating_sub(started_ns);
+        let has_failed = matches!(attempt, Attempt::Failed(_));
+        let Some(task) = self.tasks.get_mut(at) else { return };
+        if let Some(counters) = self.shared.board.operators.get(at) {
+            counters.calls.add(1);
+            counters.busy_ns.add(elapsed_ns);
+            counters.calls_failed.add(u64::from(has_failed));
+            counters.add_migrated(&task.take_migrated());
+        }
+        if !has_failed {
+            task.learn(elapsed_ns, rows);
+        }
+    }
+
+    /// After a call with so many rows that succeeded: refuses what it refused, and takes what it emitted where that goes.
+    pub(super) fn settle(
+        &mut self,
+        at: usize,
+        (rows, rejections): (usize, &[Rejection]),
+        mut refuse: impl FnMut(&mut Self, &Rejection) -> Result<(), WorkerError>,
+    ) -> Result<(), WorkerError> {
         self.touched = true;
-        task.learn(elapsed_ns, portion.batch.len());
+        let memory_bytes_max = self.task_memory_bytes();
+        let Some(task) = self.tasks.get_mut(at) else { return Ok(()) };
         task.trim(memory_bytes_max);
-        let Some(call) = task.take_call() else { return Ok(None) };
-        let (records, rejected) = (portion.batch.len() as u64, rejections.len() as u64);
+        let Some(call) = task.take_call() else { return Ok(()) };
+        let (records, rejected) = (rows as u64, rejections.len() as u64);
         self.count(at, Tally { records, rejected, ..Tally::default() });
-        let routed = self.route_all(at, &portion.batch, &rejections, &call);
+        let refused = rejections.iter().try_for_each(|rejection| refuse(self, rejection));
+        let routed = refused.and_then(|()| self.route(at, &call));
         if let Some(task) = self.tasks.get_mut(at) {
             task.give_back(call);
         }
-        routed.map(|()| None)
-    }
-
-    /// Watermark and clock of a call with what is in hand. Records of several pollers meet behind an exchange: of them the latest clock counts, so that none goes back
-    /// for a key.
-    fn mark_of(&mut self, at: usize) -> Mark {
-        let mut mark = self.mark;
-        if let Some(shown_ms) = self.shown_ms.get_mut(at) {
-            mark.now_ms = mark.now_ms.max(*shown_ms);
-            *shown_ms = mark.now_ms;
-        }
-        mark
-    }
-
-    fn route_all(
-        &mut self,
-        at: usize,
-        batch: &RecordBatch,
-        rejections: &[Rejection],
-        call: &Call,
-    ) -> Result<(), WorkerError> {
-        for rejection in rejections {
-            self.refuse(at, batch, rejection.row, &rejection.reason)?;
-        }
-        self.route(at, call)
+        routed
     }
 
     /// Decides what to call next after a failure, and refuses records that are found to be at fault.

@@ -2,7 +2,7 @@ use super::trial::{Quota, Trial, Watch};
 use super::{Lineup, Worker, WorkerError};
 use crate::ports::Operator;
 use crate::task::Task;
-use millstream_model::commit::PartitionPosition;
+use millstream_model::commit::CommitRecord;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One operator's change of version, on its way to the workers with a cut: each takes over when it has given its part, so that no epoch has records of two versions.
@@ -48,8 +48,8 @@ impl std::fmt::Debug for Switch {
 
 /// Where to go on after an epoch was dropped.
 pub struct Reset {
-    /// Positions of the newest commit.
-    pub positions: Vec<PartitionPosition>,
+    /// The newest commit; none: the beginning.
+    pub committed: Option<CommitRecord>,
     /// What that was made under, and what runs from now on.
     pub lineup: Arc<Lineup>,
     /// A record to keep an eye on.
@@ -59,7 +59,8 @@ pub struct Reset {
 impl std::fmt::Debug for Reset {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut debug = f.debug_struct("Reset");
-        debug.field("positions", &self.positions).field("watch", &self.watch).finish_non_exhaustive()
+        let token = self.committed.as_ref().map(|record| record.token);
+        debug.field("committed", &token).field("watch", &self.watch).finish_non_exhaustive()
     }
 }
 
@@ -122,6 +123,7 @@ impl Worker {
         }
         self.share_state();
         self.plan = Arc::clone(&switch.lineup.plan);
+        self.replan_time()?;
         self.trial = switch.quota.as_ref().map(|quota| Trial::new(at, quota));
         Ok(())
     }
@@ -142,7 +144,8 @@ impl Worker {
         }
         self.share_state();
         self.plan = Arc::clone(&reset.lineup.plan);
-        self.intake.seek(&self.plan, &reset.positions)?;
+        self.intake.seek(&self.plan, reset.committed.as_ref().map_or(&[], |record| &record.positions))?;
+        self.restore_time(reset.committed.as_ref());
         Ok(())
     }
 }

@@ -42,6 +42,7 @@ impl Numbers {
             leader_epoch: -1,
             timestamp_ms_max: None,
             end: records,
+            ended: false,
         };
         Self { records, batch_rows, progress: [progress] }
     }
@@ -122,6 +123,7 @@ fn node(keyed: bool, stage: u32, to: Target) -> OperatorNode {
         on_error: ErrorPolicy::DeadLetter,
         retries: 0,
         null_key: Default::default(),
+        output_time: None,
     }
 }
 
@@ -133,7 +135,7 @@ fn plan(operators: Vec<OperatorNode>, workers: u32) -> Arc<Plan> {
     let sink = |id: &str| SinkNode { id: id.to_owned() };
     Arc::new(Plan {
         id: "test".to_owned(),
-        sources: vec![SourceNode { id: "numbers".to_owned(), targets: vec![operator] }],
+        sources: vec![SourceNode { id: "numbers".to_owned(), targets: vec![operator], time: Default::default() }],
         operators,
         sinks: vec![sink("out"), sink("letters")],
         dead_letters: Some(LETTERS),
@@ -180,6 +182,7 @@ fn start_by(
         paused: Arc::default(),
         clock,
         sizes: Arc::new(SizeLimits::new(&RecordSizes { sinks: vec![1 << 20; 2], changelog: usize::MAX })),
+        event_times: Vec::new(),
         topics: [("numbers".to_owned(), "numbers-topic".to_owned())].into(),
         output_bytes: AtomicU64::default(),
         dirty_bytes: (0..plan.workers).map(|_| AtomicU64::default()).collect(),
@@ -209,6 +212,7 @@ fn start_by(
             plan: Arc::clone(plan),
             sources: vec![Box::new(numbers(at as u32))],
             tasks: lineup.operators.iter().map(|parts| Task::new(parts).unwrap()).collect(),
+            committed: None,
             exchange,
             commands,
             reports: reporter.clone(),
@@ -231,6 +235,7 @@ fn parts(shared: &Shared, node: &OperatorNode, factory: &Arc<dyn OperatorFactory
             ..CallRules::default()
         }),
         columns: (0..).zip(&node.descriptor.states).map(|(state, descriptor)| column(state, descriptor)).collect(),
+        timers: Default::default(),
         older_versions: Default::default(),
         store: Arc::new(FakeState::new(&Arc::default(), &Life::default())),
     }
@@ -254,7 +259,7 @@ impl Crew {
 
     /// Has the workers, who stand still, drop everything.
     fn reset(&self) {
-        let reset = Reset { positions: Vec::new(), lineup: Arc::clone(&self.lineup), watch: None };
+        let reset = Reset { committed: None, lineup: Arc::clone(&self.lineup), watch: None };
         self.tell(&Command::Reset(Arc::new(reset)));
     }
 

@@ -134,6 +134,7 @@ impl Version {
             inputs: vec![InputDescriptor::records("in")],
             outputs: SINKS.map(str::to_owned).to_vec(),
             states: more.into_iter().chain([sum]).collect(),
+            ..Descriptor::default()
         }
     }
 

@@ -82,6 +82,7 @@ fn run_once(world: &World) -> Result<bool, String> {
         commit,
         checkpoints: Box::new(NoCheckpoints),
         clock: Arc::new(world.clock.clone()),
+        event_times: Vec::new(),
         sizes: Arc::new(RecordSizes::any(SINKS.len())),
         commits: world.cluster.as_ref().map(|cluster| Box::new(FakeCommitsReader::new(cluster, &life)) as _),
     };
@@ -148,11 +149,12 @@ fn plan(chance: &mut Chance, version: Version, generation: Generation) -> Plan {
         on_error: ErrorPolicy::Skip,
         retries: 0,
         null_key: NullKeyPolicy::Reject,
+        output_time: None,
     };
     let to_sum = Target::Operator { operator: OperatorIndex(0), input: 0 };
     Plan {
         id: "simulated".to_owned(),
-        sources: vec![SourceNode { id: SOURCE.to_owned(), targets: vec![to_sum] }],
+        sources: vec![SourceNode { id: SOURCE.to_owned(), targets: vec![to_sum], time: Default::default() }],
         operators: vec![node],
         sinks: SINKS.map(|id| SinkNode { id: id.to_owned() }).to_vec(),
         dead_letters: None,

@@ -22,6 +22,9 @@ use trouble::Trouble;
 /// How long a poll waits for records, in milliseconds.
 const POLL_WAIT_MS: u64 = 5;
 
+/// How long a partition's leader may take to tell the end, in milliseconds: records of others wait meanwhile.
+const END_REQUEST_MS: i32 = 500;
+
 /// How often the ends of partitions are looked up while records come.
 const ENDS_EVERY: Duration = Duration::from_millis(100);
 
@@ -72,7 +75,7 @@ impl KafkaSource {
 
     /// Reads from the present positions on. What was fetched before does not come any more.
     fn assign(&self) -> Result<(), SourceError> {
-        let all = self.partitions.all().iter();
+        let all = self.partitions.all().iter().filter(|progress| !progress.ended);
         let offsets = all.map(|progress| (progress.partition, progress.next, progress.leader_epoch));
         self.consumer.assign(offsets).map_err(|text| self.error(text))
     }
@@ -112,6 +115,12 @@ impl Source for KafkaSource {
             let partitions = &mut self.partitions;
             let taken = self.consumer.take(wait_ms, max, |event| match event {
                 Event::Record(message) => {
+                    if partitions.is_behind_end(message.partition(), message.offset()) {
+                        if let Some(progress) = partitions.get_mut(message.partition()) {
+                            progress.next = progress.next.max(message.offset());
+                        }
+                        return;
+                    }
                     let Some(progress) = partitions.get_mut(message.partition()) else { return };
                     if message.offset() < progress.next {
                         return;
@@ -138,7 +147,26 @@ impl Source for KafkaSource {
         if batch.is_empty() || self.ended.elapsed() >= ENDS_EVERY {
             self.note_ends();
         }
-        Ok(Poll::Some)
+        if self.settings.stop.is_none() {
+            return Ok(Poll::Some);
+        }
+        if self.partitions.end() {
+            self.assign()?;
+        }
+        let has_ended = self.partitions.all().iter().all(|progress| progress.ended);
+        Ok(if has_ended { Poll::End } else { Poll::Some })
+    }
+
+    fn is_at_end(&mut self, partition: PartitionIndex) -> bool {
+        let own = self.partitions.all().iter().find(|progress| progress.index == partition);
+        let Some(number) = own.map(|progress| progress.partition) else { return false };
+        // What the brokers say now ends before the first open transaction; what the last fetch said may be old, and does not.
+        let Ok((_, stable)) = self.consumer.client().watermarks(&self.settings.topic, number, END_REQUEST_MS) else {
+            return false;
+        };
+        self.note_ends();
+        let own = self.partitions.get(number);
+        own.is_some_and(|progress| progress.end >= 0 && progress.next >= progress.end.max(stable))
     }
 
     fn progress(&self) -> &[PartitionProgress] {

@@ -1,6 +1,6 @@
 use super::KafkaSource;
 use crate::metadata::NO_ANSWER;
-use crate::start::{Extent, Start, begin, check_count, resume};
+use crate::start::{Extent, Start, Stop, begin, check_count, end, resume};
 use millstream_engine::ports::SourceError;
 use millstream_model::commit::{Gap, PartitionPosition};
 use std::time::{Duration, Instant};
@@ -50,8 +50,29 @@ impl KafkaSource {
             self.partitions.add(self.settings.index, partition, next);
             self.partitions.put_back(partition, next, position);
         }
+        self.find_stops()?;
         self.is_open = true;
         self.looked = Instant::now();
+        Ok(())
+    }
+
+    /// Decides where every partition ends for good, if it does.
+    fn find_stops(&mut self) -> Result<(), SourceError> {
+        let Some(stop) = self.settings.stop else { return Ok(()) };
+        let own: Vec<i32> = self.partitions.all().iter().map(|progress| progress.partition).collect();
+        for partition in own {
+            let place = |reason| format!("partition {partition}: {reason}");
+            let log_end = self.extent(partition, START_REQUEST_MS)?.end;
+            let at_time = match stop {
+                Stop::Timestamp(time_ms) => {
+                    let found = self.consumer.offsets_at(&[partition], time_ms, START_REQUEST_MS);
+                    found.map_err(|text| self.error(place(text)))?.first().map(|(_, offset)| *offset)
+                }
+                _ => None,
+            };
+            self.partitions.stop_at(partition, end(stop, log_end, at_time));
+        }
+        self.partitions.end();
         Ok(())
     }
 
@@ -126,7 +147,8 @@ impl KafkaSource {
     /// Begins to read partitions that were added to the topic, at their first record.
     pub(super) fn discover(&mut self) -> Result<(), SourceError> {
         let every = if self.missing.is_some() { MISSING_EVERY } else { DISCOVERY_EVERY };
-        if self.looked.elapsed() < every {
+        // What ends for good does not grow.
+        if self.settings.stop.is_some() || self.looked.elapsed() < every {
             return Ok(());
         }
         self.looked = Instant::now();

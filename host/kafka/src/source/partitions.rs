@@ -8,6 +8,8 @@ pub(super) struct Partitions {
     progress: Vec<PartitionProgress>,
     /// By partition number: place in `progress`.
     places: Vec<Option<u32>>,
+    /// By partition number: the first offset that is not read any more. Empty if there is no end.
+    stops: Vec<i64>,
 }
 
 impl Partitions {
@@ -34,6 +36,34 @@ impl Partitions {
         self.progress.get_mut(place)
     }
 
+    /// Sets where a partition ends for good.
+    pub(super) fn stop_at(&mut self, partition: i32, offset: i64) {
+        let at = partition as usize;
+        if self.stops.len() <= at {
+            self.stops.resize(at + 1, i64::MAX);
+        }
+        if let Some(stop) = self.stops.get_mut(at) {
+            *stop = offset;
+        }
+    }
+
+    /// Whether an offset of a partition is behind its end.
+    #[inline]
+    pub(super) fn is_behind_end(&self, partition: i32, offset: i64) -> bool {
+        !self.stops.is_empty() && self.stops.get(partition as usize).is_some_and(|stop| offset >= *stop)
+    }
+
+    /// Takes note of the partitions that are read to their ends; tells whether there are new ones.
+    pub(super) fn end(&mut self) -> bool {
+        let stops = &self.stops;
+        let mut is_news = false;
+        for progress in self.progress.iter_mut().filter(|progress| !progress.ended) {
+            progress.ended = stops.get(progress.partition as usize).is_some_and(|stop| progress.next >= *stop);
+            is_news |= progress.ended;
+        }
+        is_news
+    }
+
     /// Adds a partition of the source with this number, to be read from `next` on.
     pub(super) fn add(&mut self, source: u16, partition: i32, next: i64) {
         let at = partition as usize;
@@ -50,6 +80,7 @@ impl Partitions {
             leader_epoch: -1,
             timestamp_ms_max: None,
             end: -1,
+            ended: false,
         });
     }
 
@@ -59,7 +90,9 @@ impl Partitions {
             progress.next = next;
             progress.leader_epoch = position.map_or(-1, |position| position.leader_epoch);
             progress.timestamp_ms_max = position.and_then(|position| position.timestamp_ms_max);
+            progress.ended = false;
         }
+        self.end();
     }
 }
 
@@ -76,6 +109,21 @@ mod tests {
         assert_eq!(partitions.get(5).unwrap().index, PartitionIndex(2 << 16 | 5));
         assert_eq!(partitions.get(0).unwrap().next, 20);
         assert!(partitions.get(1).is_none() && partitions.get(-1).is_none() && partitions.get(6).is_none());
+    }
+
+    #[test]
+    fn a_partition_ends_where_it_is_to_and_begins_again_when_it_goes_back() {
+        let mut partitions = Partitions::default();
+        partitions.add(0, 0, 5);
+        partitions.add(0, 1, 5);
+        assert!(!partitions.is_behind_end(0, 9) && !partitions.end());
+        partitions.stop_at(1, 7);
+        assert!(partitions.is_behind_end(1, 7) && !partitions.is_behind_end(1, 6) && !partitions.is_behind_end(0, 9));
+        partitions.get_mut(1).unwrap().next = 8;
+        assert!(partitions.end() && !partitions.end());
+        assert_eq!(partitions.all().iter().map(|progress| progress.ended).collect::<Vec<_>>(), [false, true]);
+        partitions.put_back(1, 6, None);
+        assert!(!partitions.get(1).unwrap().ended);
     }
 
     #[test]

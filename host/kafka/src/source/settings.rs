@@ -1,5 +1,5 @@
 use crate::properties::Properties;
-use crate::start::{OnDataLoss, Start};
+use crate::start::{OnDataLoss, Start, Stop};
 
 /// One worker's part of a topic.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct SourceSettings {
     pub workers: u32,
     /// Where to begin.
     pub start: Start,
+    /// Where to end for good; `None` reads on.
+    pub stop: Option<Stop>,
     /// What to do about lost offsets.
     pub on_data_loss: OnDataLoss,
     /// Whether records of open and aborted transactions are read as well.

@@ -33,6 +33,7 @@ pub(crate) fn settings(topic: &str) -> SourceSettings {
         start: Start::Earliest,
         on_data_loss: OnDataLoss::Stop,
         read_uncommitted: false,
+        stop: None,
         ignore_group_offsets: false,
     }
 }

@@ -1,7 +1,7 @@
 use wit_parser::{InterfaceId, Resolve, SourceMap};
 
 /// The contract's own files; the only copy.
-const OPERATOR: [(&str, &str); 12] = [
+const OPERATOR: [(&str, &str); 13] = [
     ("broadcast-input.wit", include_str!("../../../../wit/operator/broadcast-input.wit")),
     ("broadcast-state.wit", include_str!("../../../../wit/operator/broadcast-state.wit")),
     ("context.wit", include_str!("../../../../wit/operator/context.wit")),
@@ -12,6 +12,7 @@ const OPERATOR: [(&str, &str); 12] = [
     ("migration.wit", include_str!("../../../../wit/operator/migration.wit")),
     ("operator.wit", include_str!("../../../../wit/operator/operator.wit")),
     ("state.wit", include_str!("../../../../wit/operator/state.wit")),
+    ("timers.wit", include_str!("../../../../wit/operator/timers.wit")),
     ("types.wit", include_str!("../../../../wit/operator/types.wit")),
     ("world.wit", include_str!("../../../../wit/operator/world.wit")),
 ];

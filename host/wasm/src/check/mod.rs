@@ -33,10 +33,14 @@ impl World {
     }
 }
 
+/// What tells the watermark.
+pub(crate) const CONTEXT: &str = "millstream:operator/context";
+
 /// What an operator of the columnar world may export besides.
 pub(crate) const MIGRATION: &str = "millstream:operator/migration@0.1.0";
 pub(crate) const BROADCAST_INPUT: &str = "millstream:operator/broadcast-input@0.1.0";
-const OPTIONAL_EXPORTS: [&str; 2] = [MIGRATION, BROADCAST_INPUT];
+pub(crate) const TIMERS: &str = "millstream:operator/timers@0.1.0";
+const OPTIONAL_EXPORTS: [&str; 3] = [MIGRATION, BROADCAST_INPUT, TIMERS];
 
 /// What a checked component imports and exports: names of interfaces, with the functions used of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,12 @@ impl Checked {
     /// Whether a function or an interface is imported, whatever the patch version.
     pub(crate) fn imports_interface(&self, name: &str) -> bool {
         self.imports.keys().any(|import| import.split('@').next() == Some(name))
+    }
+
+    /// Whether a function of an interface is imported, whatever the patch version.
+    pub(crate) fn imports_function(&self, interface: &str, function: &str) -> bool {
+        let mut own = self.imports.iter().filter(|(import, _)| import.split('@').next() == Some(interface));
+        own.any(|(_, functions)| functions.iter().any(|name| name == function))
     }
 
     /// Whether an interface of the contract is exported, in a version that serves ours.

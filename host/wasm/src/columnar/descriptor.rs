@@ -1,11 +1,12 @@
 //! What an operator says of itself, and whether this host can go along with it.
 
 use super::described::{
-    Clock, DescriptorOut, InputKindOut, InputOut, StateKindOut, StateOut, TtlOut, TtlRefreshOut, WindowUse,
+    Clock, DescriptorOut, InputKindOut, InputOut, StateKindOut, StateOut, TimerOut, TtlOut, TtlRefreshOut, WindowUse,
 };
 use crate::inspect::Property;
 use millstream_model::descriptor::{
-    Descriptor, InputDescriptor, InputKind, StateDescriptor, StateKind, Ttl, TtlClock, TtlRefresh,
+    Descriptor, InputDescriptor, InputKind, StateDescriptor, StateKind, TimerClock, TimerDescriptor, Ttl, TtlClock,
+    TtlRefresh,
 };
 
 /// Outputs that every operator has by itself.
@@ -20,10 +21,8 @@ impl DescriptorOut {
         check_names("input", self.inputs.iter().map(|input| &input.name))?;
         check_names("output", self.outputs.iter().map(|output| &output.name))?;
         check_names("state", self.states.iter().map(|state| &state.name))?;
+        check_names("timer", self.timers.iter().map(|timer| &timer.name))?;
         check_outputs(self.outputs.iter().map(|output| &output.name))?;
-        if let Some(timer) = self.timers.first() {
-            return Err(unsupported(&format!("the timer `{}`", timer.name)));
-        }
         if self.windows != WindowUse::None {
             return Err(unsupported("work inside windows"));
         }
@@ -31,6 +30,8 @@ impl DescriptorOut {
             inputs: self.inputs.into_iter().map(InputOut::checked).collect(),
             outputs: self.outputs.into_iter().map(|output| output.name).collect(),
             states: self.states.into_iter().map(StateOut::checked).collect::<Result<_, _>>()?,
+            timers: self.timers.into_iter().map(TimerOut::checked).collect(),
+            reads_watermark: false,
         })
     }
 }
@@ -42,7 +43,8 @@ impl DescriptorOut {
         let outputs = self.outputs.iter().map(|output| (format!("output {}", output.name), &output.properties));
         let states = self.states.iter().map(|state| (format!("state {}", state.name), &state.properties));
         let whole = std::iter::once(("operator".to_owned(), &self.properties));
-        let all = whole.chain(inputs).chain(outputs).chain(states);
+        let timers = self.timers.iter().map(|timer| (format!("timer {}", timer.name), &timer.properties));
+        let all = whole.chain(inputs).chain(outputs).chain(states).chain(timers);
         all.flat_map(|(of, facts)| {
             facts.iter().map(move |(name, value)| Property { of: of.clone(), name: name.clone(), value: value.clone() })
         })
@@ -84,6 +86,16 @@ impl StateOut {
         let Self { name, kind, version, reads_versions, migrates_versions, properties, .. } = self;
         let kind = kind.into();
         Ok(StateDescriptor { name, kind, version, reads_versions, migrates_versions, ttl, properties })
+    }
+}
+
+impl TimerOut {
+    fn checked(self) -> TimerDescriptor {
+        let clock = match self.clock {
+            Clock::Event => TimerClock::Event,
+            Clock::Processing => TimerClock::Processing,
+        };
+        TimerDescriptor { name: self.name, clock }
     }
 }
 

@@ -107,6 +107,7 @@ fn effects(linker: &mut Linker<Host>) -> Result<()> {
         store.data_mut().spend(key_rows.len() * size_of::<u64>())?;
         request(&mut store, |call, memory| call.clear_state(state, key_rows.as_le_slice(memory)))
     })?;
+    super::timers::add(&mut effects)?;
     effects.func_wrap("reject", |mut store: Store<'_>, (rejections,): (Vec<RejectionOut>,)| {
         for rejection in &rejections {
             store.data_mut().spend(size_of::<RejectionOut>())?;

@@ -4,6 +4,7 @@ mod described;
 mod descriptor;
 mod imports;
 mod state;
+mod timers;
 mod wire;
 
 pub(crate) use described::{CatalogEntryOut, DescriptorOut};
@@ -42,6 +43,8 @@ pub(crate) struct Instance {
     pub(crate) migrate: Option<Func>,
     /// The optional export `broadcast-input.process-broadcast`.
     pub(crate) broadcast: Option<Func>,
+    /// The optional export `timers.on-timers`.
+    pub(crate) on_timers: Option<Func>,
 }
 
 impl Columnar {
@@ -55,6 +58,26 @@ impl Columnar {
         }
         self.configured.pause(&self.restarts);
         self.configured.open_columnar().map_err(|error| CallError::Host(error.to_string()))
+    }
+
+    /// Takes the call back from an instance, and tells what became of it.
+    fn finish(
+        &mut self,
+        mut instance: Instance,
+        returned: wasmtime::Result<Result<(), Failure>>,
+        (rows, limit_ms): (usize, u64),
+    ) -> (Box<Call>, Result<(), CallError>) {
+        let Some(call) = instance.store.data_mut().end() else {
+            return (Box::default(), Err(CallError::Host("the call was lost inside its operator".to_owned())));
+        };
+        let is_broken = returned.is_err();
+        let result = match returned {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(failure)) => Err(failure.into_error(rows)),
+            Err(error) => Err(outcome::call_error(&error, instance.store.data(), limit_ms)),
+        };
+        self.put_back(instance, is_broken, &result);
+        (call, result)
     }
 
     /// Keeps an instance that can go on, and drops one that cannot: why is a line of its log.
@@ -92,17 +115,19 @@ impl Operator for Columnar {
         let running = self.configured.ticker().run();
         let returned = instance.call(call, columns, limit_ms);
         drop(running);
-        let Some(call) = instance.store.data_mut().end() else {
-            return (Box::default(), Err(CallError::Host("the call was lost inside its operator".to_owned())));
+        self.finish(instance, returned, (rows, limit_ms))
+    }
+
+    fn on_timers(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
+        let mut instance = match self.instance() {
+            Ok(instance) => instance,
+            Err(error) => return (call, Err(error)),
         };
-        let is_broken = returned.is_err();
-        let result = match returned {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(failure)) => Err(failure.into_error(rows)),
-            Err(error) => Err(outcome::call_error(&error, instance.store.data(), limit_ms)),
-        };
-        self.put_back(instance, is_broken, &result);
-        (call, result)
+        let (limit_ms, rows) = (call.time_limit_ms, call.batch.len());
+        let running = self.configured.ticker().run();
+        let returned = instance.fire(call, limit_ms);
+        drop(running);
+        self.finish(instance, returned, (rows, limit_ms))
     }
 
     fn migrate(&mut self, old: OldValues<'_>) -> Result<BytesColumn, CallError> {

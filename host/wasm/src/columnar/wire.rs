@@ -34,6 +34,15 @@ pub(super) struct BatchIn<'a> {
     pub(super) values: ColumnIn<'a>,
 }
 
+#[derive(ComponentType, Lower, Debug, Clone, Copy)]
+#[component(record)]
+pub(super) struct TimersIn<'a> {
+    pub(super) timers: &'a [u32],
+    pub(super) ids: &'a [u64],
+    #[component(name = "times-ms")]
+    pub(super) times_ms: &'a [i64],
+}
+
 /// A column that answers a request.
 #[derive(ComponentType, Lower, Debug, Default)]
 #[component(record)]

@@ -7,7 +7,7 @@
     reason = "support of several tests, each of which uses a part"
 )]
 
-use millstream_engine::call::{Call, CallRules, Mark, Measured, Metric};
+use millstream_engine::call::{Call, CallRules, Fired, Mark, Measured, Metric, TimerOp};
 use millstream_engine::keyed::{KeyedState, StateColumn};
 use millstream_engine::ports::{
     CallError, CellRange, ChangeSet, Meta, Operator, OperatorFactory, StateBackend, StateError,
@@ -117,6 +117,8 @@ pub struct Effects {
     pub outputs: Vec<Output>,
     pub rejections: Vec<(u32, String)>,
     pub metrics: Vec<Metric>,
+    /// Changes of timers, in order.
+    pub timers: Vec<TimerOp>,
 }
 
 impl Effects {
@@ -164,6 +166,7 @@ impl Driver {
             limits: limits.clone(),
             ports: descriptor.outputs.clone(),
             inputs: descriptor.inputs.iter().map(|input| input.name.clone()).collect(),
+            timers: descriptor.timers.len(),
             input_kinds: descriptor.inputs.iter().map(|input| input.kind).collect(),
             ..CallRules::default()
         };
@@ -225,8 +228,27 @@ impl Driver {
     pub fn process_batch(&mut self, batch: RecordBatch) -> Result<Effects, CallError> {
         let mut call = self.call.take().unwrap();
         call.begin(self.input, Arc::new(batch), self.mark, self.factory.descriptor().is_keyed());
+        self.make(call)
+    }
+
+    /// Fires timers: key, timer, id and time of each.
+    pub fn fire(&mut self, due: &[(&str, u32, u64, i64)]) -> Result<Effects, CallError> {
+        let mut batch = RecordBatch::default();
+        let mut fired = Fired::default();
+        for (key, timer, id, time_ms) in due {
+            batch.push(Some(key.as_bytes()), None, *time_ms, Origin::TIMER);
+            fired.timers.push(*timer);
+            fired.ids.push(*id);
+        }
+        let mut call = self.call.take().unwrap();
+        call.begin_timers(fired, Arc::new(batch), self.mark);
+        self.make(call)
+    }
+
+    fn make(&mut self, mut call: Box<Call>) -> Result<Effects, CallError> {
         call.time_limit_ms = self.time_limit_ms;
-        let (mut call, result) = self.operator.process(call);
+        let fires = call.fired.is_some();
+        let (mut call, result) = if fires { self.operator.on_timers(call) } else { self.operator.process(call) };
         let effects = result.map(|()| {
             call.apply_state();
             call.apply_metrics(&mut self.measured);
@@ -260,7 +282,7 @@ fn effects(call: &Call) -> Effects {
         }
     }
     let rejections = call.staged.rejections.iter().map(|r| (r.row, r.reason.clone())).collect();
-    Effects { outputs, rejections, metrics: call.staged.metrics.clone() }
+    Effects { outputs, rejections, metrics: call.staged.metrics.clone(), timers: call.staged.timers.clone() }
 }
 
 fn owned_header((name, value): (&[u8], Option<&[u8]>)) -> (String, Option<Vec<u8>>) {

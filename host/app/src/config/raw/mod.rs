@@ -5,10 +5,10 @@ mod settings;
 mod sink;
 mod source;
 
-pub(crate) use operator::{Declare, Limits, NullKey, OnError, Operator};
+pub(crate) use operator::{Declare, Limits, NullKey, OnError, Operator, OutputWatermark};
 pub(crate) use settings::{Batch, Checkpoint, Commit, State};
 pub(crate) use sink::{Create, DeadLetters, Sink};
-pub(crate) use source::{DataLoss, Isolation, MissingFile, Nexmark, NexmarkKey, Source};
+pub(crate) use source::{DataLoss, Isolation, MissingFile, Nexmark, NexmarkKey, Source, Timestamp};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -114,4 +114,6 @@ pub(crate) struct TestRecord {
     pub(crate) key: Option<String>,
     /// Its value; null without one.
     pub(crate) value: Option<String>,
+    /// Of an input: its timestamp in milliseconds since 1970; without one, its number.
+    pub(crate) timestamp: Option<i64>,
 }

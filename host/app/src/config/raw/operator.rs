@@ -26,8 +26,18 @@ pub(crate) struct Operator {
     pub(crate) retries: Option<u32>,
     /// What happens to records without a key.
     pub(crate) null_key: Option<NullKey>,
+    /// That the timestamps of its outputs say what time it is to those behind it, and what is expected of their order.
+    pub(crate) watermark: Option<OutputWatermark>,
     /// What a module of the simple world does not say itself.
     pub(crate) declare: Option<Declare>,
+}
+
+/// What is expected of the order of an operator's timestamps.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OutputWatermark {
+    /// How much earlier than the latest before it an output may be.
+    pub(crate) disorder: Scalar,
 }
 
 /// What a module of the simple world does not say itself.
@@ -97,6 +107,8 @@ pub(crate) struct Limits {
     pub(crate) outputs_per_record: Option<u32>,
     /// Bytes that a call may emit.
     pub(crate) output_bytes: Option<Scalar>,
+    /// How often in a row a key's timers may set another one that is due at once.
+    pub(crate) timer_rounds: Option<u32>,
     /// Lines per second.
     pub(crate) log_lines: Option<u32>,
     /// Length of a line.

@@ -1,4 +1,4 @@
-use super::{Format, Scalar};
+use super::{Format, OnError, Scalar};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,6 +16,8 @@ pub(crate) struct Source {
     pub(crate) nexmark: Option<Nexmark>,
     /// `earliest`, `latest`, `offset:N`, or `timestamp:N` in milliseconds since 1970.
     pub(crate) start: Option<Scalar>,
+    /// Where to end for good: `latest`, `offset:N`, or `timestamp:N`.
+    pub(crate) stop: Option<Scalar>,
     /// `stop` or `earliest`.
     pub(crate) on_data_loss: Option<DataLoss>,
     /// `read_committed` or `read_uncommitted`.
@@ -24,14 +26,53 @@ pub(crate) struct Source {
     pub(crate) format: Option<Format>,
     /// JSON pointer to the key, with `json_lines`.
     pub(crate) key: Option<String>,
-    /// JSON pointer to the timestamp, with `json_lines`.
-    pub(crate) timestamp: Option<String>,
+    /// Where the event time is: `kafka`, `{ header: … }`, `{ pointer: … }`, or a JSON pointer with `json_lines`.
+    pub(crate) timestamp: Option<Timestamp>,
+    /// What is expected of the order of timestamps.
+    #[serde(default)]
+    pub(crate) watermark: Watermark,
+    /// How far ahead of the wall clock a timestamp may be.
+    pub(crate) max_future: Option<Scalar>,
+    /// What happens to a record without a timestamp, or with one too far ahead.
+    pub(crate) on_error: Option<OnError>,
     /// Whether to wait for more at the end of a file.
     pub(crate) follow: Option<bool>,
     /// What to do about a file that the newest commit names and that is gone: `stop` or `skip`.
     pub(crate) missing_file: Option<MissingFile>,
     /// Length of a line; a longer one stops the pipeline; 16 MiB.
     pub(crate) record_bytes_max: Option<Scalar>,
+}
+
+/// Where the event time of a record is.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Timestamp {
+    /// `kafka`: the record's own. A JSON pointer, with `json_lines`: there, and where it is not, the file's time.
+    Text(String),
+    /// In the record; a record that has none is refused.
+    At(TimestampAt),
+}
+
+/// Where the event time of a record is: one of these.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimestampAt {
+    /// Name of the header that holds it.
+    pub(crate) header: Option<String>,
+    /// JSON pointer to it.
+    pub(crate) pointer: Option<String>,
+}
+
+/// What is expected of the order of a source's timestamps.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Watermark {
+    /// How much earlier than the latest before it a record of a partition may be; 0 by default.
+    pub(crate) disorder: Option<Scalar>,
+    /// After how long a silent partition that is read to its end holds nothing back; 1m by default, or `never`.
+    pub(crate) idle: Option<Scalar>,
+    /// How far the source may run ahead of the slowest one.
+    pub(crate) align: Option<Scalar>,
 }
 
 /// One text or several.

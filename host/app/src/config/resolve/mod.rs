@@ -4,6 +4,7 @@ mod operator;
 mod settings;
 mod sink;
 mod source;
+mod time;
 
 pub(crate) use operator::OperatorSpec;
 pub(crate) use settings::CheckpointSpec;
@@ -50,9 +51,9 @@ impl Resolved {
 pub(super) fn resolve(raw: &raw::Pipeline, folder: &Path) -> Result<Resolved, Problem> {
     check_ids(raw)?;
     let kafka = raw.kafka.as_ref().map(|given| kafka(given, folder)).transpose()?;
-    let sources = raw.sources.iter().map(|(id, source)| source::source(id, source, folder));
-    let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let has_dead_letters = raw.dead_letters.is_some();
+    let sources = raw.sources.iter().map(|(id, source)| source::source(id, source, folder, has_dead_letters));
+    let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let operators = raw.operators.iter().map(|(id, operator)| operator::operator(id, operator, has_dead_letters));
     let operators = operators.collect::<Result<Vec<_>, _>>()?;
     let sinks = raw.sinks.iter().map(|(id, sink)| sink::sink(id, sink, folder));

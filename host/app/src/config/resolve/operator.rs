@@ -2,7 +2,7 @@ use super::settings::{HOUR_MS, positive, size, time_ms, time_us, within};
 use crate::config::raw::{self, OnError, Scalar};
 use crate::config::{Place, Problem};
 use millstream_model::limits::{BatchLimits, OperatorLimits};
-use millstream_model::plan::{CommitSettings, ErrorPolicy, NullKeyPolicy};
+use millstream_model::plan::{CommitSettings, ErrorPolicy, NullKeyPolicy, OutputTime};
 use millstream_wasm::Declared;
 use std::ops::RangeInclusive;
 
@@ -30,6 +30,7 @@ pub(crate) struct OperatorSpec {
     pub(crate) on_error: ErrorPolicy,
     pub(crate) retries: u32,
     pub(crate) null_key: NullKeyPolicy,
+    pub(crate) output_time: Option<OutputTime>,
     /// For a module of the simple world only.
     pub(crate) declared: Option<Declared>,
 }
@@ -74,8 +75,14 @@ pub(super) fn operator(id: &str, raw: &raw::Operator, has_dead_letters: bool) ->
             Some(raw::NullKey::Drop) => NullKeyPolicy::Drop,
             Some(raw::NullKey::Empty) => NullKeyPolicy::Empty,
         },
+        output_time: raw.watermark.as_ref().map(|watermark| output_time(watermark, &place)).transpose()?,
         declared: raw.declare.as_ref().map(|declare| declared(declare, &place.field("declare"))).transpose()?,
     })
+}
+
+fn output_time(raw: &raw::OutputWatermark, place: &Place) -> Result<OutputTime, Problem> {
+    let place = place.field("watermark").field("disorder");
+    Ok(OutputTime { disorder_ms: time_ms(&place, Some(&raw.disorder), 0)? })
 }
 
 /// Retries pause for longer and longer, and an epoch waits for them: beyond so many it could not be committed in time.
@@ -196,6 +203,7 @@ fn limits(raw: &raw::Limits, place: &Place) -> Result<OperatorLimits, Problem> {
             usual.outputs_per_record_max,
         )?,
         output_bytes_max: size(&place.field("output_bytes"), raw.output_bytes.as_ref(), usual.output_bytes_max)?,
+        timer_rounds_max: positive(&place.field("timer_rounds"), raw.timer_rounds, usual.timer_rounds_max)?,
         log_lines_per_second_max: raw.log_lines.unwrap_or(usual.log_lines_per_second_max),
         log_line_bytes_max: length("log_line", &raw.log_line, usual.log_line_bytes_max)?,
         request_bytes_max: usual.request_bytes_max,

@@ -1,8 +1,12 @@
 use super::settings::{positive, size};
+use super::time;
 use crate::config::raw::{self, Format, Scalar};
 use crate::config::{Place, Problem};
-use millstream_connect::{FileSourceSettings, LineFormat, MissingFile, NexmarkKey, NexmarkSettings, Pointer};
-use millstream_kafka::{OnDataLoss, Start};
+use millstream_connect::{
+    EventTimeAt, FileSourceSettings, LineFormat, MissingFile, NexmarkKey, NexmarkSettings, Pointer,
+};
+use millstream_kafka::{OnDataLoss, Start, Stop};
+use millstream_model::plan::SourceTime;
 use std::path::Path;
 
 /// A source.
@@ -10,19 +14,27 @@ use std::path::Path;
 pub(crate) struct SourceSpec {
     pub(crate) id: String,
     pub(crate) kind: SourceKind,
+    pub(crate) time: SourceTime,
+    /// Where the event time is, if it is not the source's own timestamp.
+    pub(crate) event_time: Option<EventTimeAt>,
 }
 
 /// What a source reads.
 #[derive(Debug, Clone)]
 pub(crate) enum SourceKind {
-    Topic { topic: String, start: Start, on_data_loss: OnDataLoss, read_uncommitted: bool },
+    Topic { topic: String, start: Start, stop: Option<Stop>, on_data_loss: OnDataLoss, read_uncommitted: bool },
     File { paths: Vec<String>, settings: FileSourceSettings },
     Stdin { format: LineFormat },
     Nexmark(NexmarkSettings),
 }
 
 /// Checks a source.
-pub(super) fn source(id: &str, raw: &raw::Source, folder: &Path) -> Result<SourceSpec, Problem> {
+pub(super) fn source(
+    id: &str,
+    raw: &raw::Source,
+    folder: &Path,
+    has_dead_letters: bool,
+) -> Result<SourceSpec, Problem> {
     let place = Place::at("sources").field(id);
     let given = [raw.topic.is_some(), raw.file.is_some(), raw.stdin == Some(true), raw.nexmark.is_some()];
     if given.iter().filter(|given| **given).count() != 1 || raw.stdin == Some(false) {
@@ -34,6 +46,7 @@ pub(super) fn source(id: &str, raw: &raw::Source, folder: &Path) -> Result<Sourc
         SourceKind::Topic {
             topic: topic.clone(),
             start: raw.start.as_ref().map_or(Ok(Start::Earliest), |value| start(id, value, &place))?,
+            stop: raw.stop.as_ref().map(|value| stop(id, value, &place)).transpose()?,
             on_data_loss: match raw.on_data_loss {
                 None | Some(raw::DataLoss::Stop) => OnDataLoss::Stop,
                 Some(raw::DataLoss::Earliest) => OnDataLoss::Earliest,
@@ -48,7 +61,9 @@ pub(super) fn source(id: &str, raw: &raw::Source, folder: &Path) -> Result<Sourc
     } else {
         SourceKind::Stdin { format: line_format(id, raw, &place)? }
     };
-    Ok(SourceSpec { id: id.to_owned(), kind })
+    let event_time = time::event_time(id, raw, &place)?;
+    let time = time::source_time(id, raw, &place, has_dead_letters)?;
+    Ok(SourceSpec { id: id.to_owned(), kind, time, event_time })
 }
 
 /// Refuses fields that say nothing about a source of this kind.
@@ -57,6 +72,7 @@ fn check_fields(id: &str, raw: &raw::Source, place: &Place) -> Result<(), Proble
     let is_json = raw.format == Some(Format::JsonLines);
     let fields = [
         ("start", raw.start.is_some(), raw.topic.is_some(), "topics"),
+        ("stop", raw.stop.is_some(), raw.topic.is_some(), "topics"),
         ("on_data_loss", raw.on_data_loss.is_some(), raw.topic.is_some(), "topics"),
         ("isolation", raw.isolation.is_some(), raw.topic.is_some(), "topics"),
         ("format", raw.format.is_some(), has_lines, "files and standard input"),
@@ -64,7 +80,13 @@ fn check_fields(id: &str, raw: &raw::Source, place: &Place) -> Result<(), Proble
         ("missing_file", raw.missing_file.is_some(), raw.file.is_some(), "files"),
         ("record_bytes_max", raw.record_bytes_max.is_some(), raw.file.is_some(), "files"),
         ("key", raw.key.is_some(), is_json, "`format: json_lines`"),
-        ("timestamp", raw.timestamp.is_some(), is_json, "`format: json_lines`"),
+        ("timestamp: kafka", is_text(raw, |text| text == "kafka"), raw.topic.is_some(), "topics"),
+        (
+            "timestamp",
+            is_text(raw, |text| text != "kafka"),
+            is_json,
+            "`format: json_lines`; elsewhere write `timestamp: { pointer: … }`",
+        ),
     ];
     match fields.iter().find(|(_, is_given, fits, _)| *is_given && !*fits) {
         Some((name, _, _, what)) => {
@@ -72,6 +94,26 @@ fn check_fields(id: &str, raw: &raw::Source, place: &Place) -> Result<(), Proble
         }
         None => Ok(()),
     }
+}
+
+fn is_text(raw: &raw::Source, is_it: impl Fn(&str) -> bool) -> bool {
+    matches!(&raw.timestamp, Some(raw::Timestamp::Text(text)) if is_it(text))
+}
+
+fn stop(id: &str, value: &Scalar, place: &Place) -> Result<Stop, Problem> {
+    let text = value.text();
+    if text == "latest" {
+        return Ok(Stop::Latest);
+    }
+    if let Some(time) = text.strip_prefix("timestamp:").and_then(|time| time.parse().ok()) {
+        return Ok(Stop::Timestamp(time));
+    }
+    if let Some(offset) = text.strip_prefix("offset:").unwrap_or(&text).parse().ok().filter(|offset| *offset >= 0) {
+        return Ok(Stop::Offset(offset));
+    }
+    let help = "write `latest`, `offset:N`, or `timestamp:N` in milliseconds since 1970";
+    let text = format!("source `{id}`: `stop: {text}` is no place to end: {help}");
+    Err(Problem::new(&place.field("stop"), text))
 }
 
 fn start(id: &str, value: &Scalar, place: &Place) -> Result<Start, Problem> {
@@ -118,7 +160,10 @@ fn line_format(id: &str, raw: &raw::Source, place: &Place) -> Result<LineFormat,
     match raw.format {
         Some(Format::JsonLines) => Ok(LineFormat::JsonLines {
             key: pointer("key", &raw.key)?,
-            timestamp: pointer("timestamp", &raw.timestamp)?,
+            timestamp: match &raw.timestamp {
+                Some(raw::Timestamp::Text(text)) => pointer("timestamp", &Some(text.clone()))?,
+                _ => None,
+            },
         }),
         _ => Ok(LineFormat::Lines),
     }

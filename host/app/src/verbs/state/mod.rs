@@ -11,7 +11,7 @@ use millstream_engine::commit::codec::{decode_commit, decode_open};
 use millstream_engine::ports::{CellRange, Clock, Meta, StateBackend, SystemClock, prefix_end};
 use millstream_model::cell::{self, CellSpace, GroupFact};
 use millstream_model::commit::{Catalog, CommitRecord};
-use millstream_model::descriptor::{StateDescriptor, StateKind, TtlClock};
+use millstream_model::descriptor::{StateDescriptor, StateKind, TimerClock, TimerDescriptor, TtlClock};
 use millstream_model::key_group::{KEY_GROUPS, KeyGroup, key_group};
 use millstream_state::{CheckpointStore, RocksStore, StateDir, store_path};
 use serde::Serialize;
@@ -284,12 +284,14 @@ fn open(arguments: &StateArgs) -> Outcome<(Held, Vec<Kept>)> {
     let descriptor = |operator: &str, state: &str| {
         let plan = &described.as_ref().ok()?.plan;
         let node = plan.operators.iter().find(|node| node.id == operator)?;
-        node.descriptor.states.iter().find(|other| other.name == state).cloned()
+        node.descriptor.states.iter().find(|other| other.name == state).cloned().or_else(|| timers(state))
     };
     let is_meant = |asked: &Option<String>, name: &str| asked.as_ref().is_none_or(|asked| asked == name);
     let mut states = Vec::new();
     for (operator, entry) in held.catalog.operators.iter().filter(|(id, _)| is_meant(&arguments.operator, id)) {
-        for (name, &state) in entry.states.iter().filter(|(name, _)| is_meant(&arguments.state, name)) {
+        let is_index = |name: &str| TimerClock::ALL.into_iter().any(|clock| clock.index_name() == name);
+        let shown = entry.states.iter().filter(|(name, _)| !is_index(name));
+        for (name, &state) in shown.filter(|(name, _)| is_meant(&arguments.state, name)) {
             let found = descriptor(operator, name);
             states.push(Kept {
                 operator: operator.clone(),
@@ -306,6 +308,14 @@ fn open(arguments: &StateArgs) -> Outcome<(Held, Vec<Kept>)> {
         return Err(Failure::config(format!("there is no such state; the pipeline has: {}", known.join(", "))));
     }
     Ok((held, states))
+}
+
+/// The pending timers of a name, as a state: times by id.
+fn timers(name: &str) -> Option<StateDescriptor> {
+    let is_timer = name.starts_with(TimerDescriptor::CELLS_PREFIX);
+    let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let properties = vec![property("key-codec", "u64"), property("codec", "i64")];
+    is_timer.then(|| StateDescriptor { properties, ..StateDescriptor::new(name, StateKind::Map) })
 }
 
 fn hold(resolved: &Resolved) -> Outcome<Held> {

@@ -128,7 +128,8 @@ impl Swaps {
         let refused = |refusals| SwapRefused::Plan { operator: node.id.clone(), refusals };
         let around = Surroundings::of(&before.plan, index, &before.older_versions);
         let swap = plan(node, new, &around).map_err(refused)?;
-        let names: Vec<&str> = new.states.iter().map(|state| state.name.as_str()).collect();
+        let cells = new.cells_names();
+        let names: Vec<&str> = cells.iter().map(String::as_str).collect();
         let entry = if names.is_empty() { None } else { committer.enter_states(&node.id, &names) };
         if entry.is_none() && !names.is_empty() {
             return Err(refused(vec![Refusal {

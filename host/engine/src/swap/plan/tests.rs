@@ -12,12 +12,12 @@ fn state(name: &str, version: u32, reads: &[u32], migrates: &[u32]) -> StateDesc
 }
 
 fn with_states(states: Vec<StateDescriptor>) -> Descriptor {
-    Descriptor { inputs: inputs(&["in"]), outputs: vec!["out".to_owned()], states }
+    Descriptor { inputs: inputs(&["in"]), outputs: vec!["out".to_owned()], states, ..Descriptor::default() }
 }
 
 fn with_ports(ins: &[&str], outs: &[&str]) -> Descriptor {
     let outputs = outs.iter().map(|name| (*name).to_owned()).collect();
-    Descriptor { inputs: inputs(ins), outputs, states: Vec::new() }
+    Descriptor { inputs: inputs(ins), outputs, ..Descriptor::default() }
 }
 
 fn inputs(names: &[&str]) -> Vec<InputDescriptor> {
@@ -43,6 +43,7 @@ fn node(descriptor: Descriptor, outputs: Vec<Vec<Target>>) -> OperatorNode {
         on_error: Default::default(),
         retries: 0,
         null_key: Default::default(),
+        output_time: None,
     }
 }
 
@@ -213,7 +214,7 @@ fn the_pipeline_after_the_switch_feeds_and_reads_the_same_names() {
     let current = node(with_ports(&["left", "right"], &["good", "bad"]), vec![sink(0), sink(1)]);
     let pipeline = Plan {
         id: "test".to_owned(),
-        sources: vec![SourceNode { id: "lines".to_owned(), targets: vec![to(0)] }],
+        sources: vec![SourceNode { id: "lines".to_owned(), targets: vec![to(0)], time: Default::default() }],
         operators: vec![front, current.clone()],
         sinks: Vec::new(),
         dead_letters: None,

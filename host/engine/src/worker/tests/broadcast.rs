@@ -18,6 +18,7 @@ fn descriptor() -> Descriptor {
         ],
         outputs: vec!["out".to_owned()],
         states: vec![StateDescriptor::new("rules", StateKind::Broadcast)],
+        ..Descriptor::default()
     }
 }
 

@@ -180,7 +180,7 @@ fn a_trial_fails_on_the_very_record_and_the_version_before_goes_on_with_it() {
     crew.tell(&Command::Hold);
     crew.wait_for(|report| matches!(report, Report::Held));
     let watch = Some(Watch { operator: 0, origin });
-    let reset = Reset { positions: Vec::new(), lineup: Arc::clone(&crew.lineup), watch };
+    let reset = Reset { committed: None, lineup: Arc::clone(&crew.lineup), watch };
     crew.tell(&Command::Reset(Arc::new(reset)));
     crew.tell(&Command::Resume);
     crew.wait_for(|report| matches!(report, Report::Ready));
@@ -202,7 +202,7 @@ fn the_version_before_tells_if_it_fails_on_the_record_as_well() {
         crew.tell(&Command::Hold);
         crew.wait_for(|report| matches!(report, Report::Held));
         let watch = Some(Watch { operator: 0, origin });
-        let reset = Reset { positions: Vec::new(), lineup: Arc::clone(&crew.lineup), watch };
+        let reset = Reset { committed: None, lineup: Arc::clone(&crew.lineup), watch };
         crew.tell(&Command::Reset(Arc::new(reset)));
         crew.tell(&Command::Resume);
         crew.wait_for(|report| matches!(report, Report::Ready));
