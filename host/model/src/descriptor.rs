@@ -190,6 +190,19 @@ impl TimerDescriptor {
     pub const CELLS_PREFIX: &str = "timer:";
 }
 
+/// Whether an operator works inside windows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WindowUse {
+    /// Never.
+    #[default]
+    None,
+    /// Always, and what it accumulates cannot be merged.
+    Unmergeable,
+    /// Always, and what it accumulates can be merged.
+    Mergeable,
+}
+
 /// An operator as configured: its ports, states and timers, in the order calls refer to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
@@ -201,6 +214,8 @@ pub struct Descriptor {
     pub states: Vec<StateDescriptor>,
     /// May be empty; any timer makes the operator keyed.
     pub timers: Vec<TimerDescriptor>,
+    /// Whether it works inside windows.
+    pub windows: WindowUse,
     /// Whether it can ask for the watermark, by what it imports.
     pub reads_watermark: bool,
 }
@@ -209,7 +224,9 @@ impl Descriptor {
     /// Whether the operator needs each key on one instance.
     #[must_use]
     pub fn is_keyed(&self) -> bool {
-        !self.timers.is_empty() || self.states.iter().any(|state| state.kind != StateKind::Broadcast)
+        self.windows != WindowUse::None
+            || !self.timers.is_empty()
+            || self.states.iter().any(|state| state.kind != StateKind::Broadcast)
     }
 
     /// How the records of an input reach the operator.

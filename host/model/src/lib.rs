@@ -10,6 +10,7 @@ pub mod key_group;
 pub mod limits;
 pub mod plan;
 pub mod record;
+pub mod window;
 
 pub use column::{BytesColumn, ColumnError, HeadersColumn};
 pub use column_ref::{CheckedColumn, ColumnRef};

@@ -3,6 +3,7 @@
 use crate::descriptor::Descriptor;
 use crate::ids::{Digest, Generation, OperatorIndex, SinkIndex, SourceIndex};
 use crate::limits::{BatchLimits, OperatorLimits};
+use crate::window::Windowing;
 use serde::{Deserialize, Serialize};
 
 /// What happens to a record that an operator cannot process.
@@ -116,6 +117,10 @@ pub struct OperatorNode {
     pub null_key: NullKeyPolicy,
     /// What the timestamps it gives its outputs say of time. `None`: its inputs say it.
     pub output_time: Option<OutputTime>,
+    /// The windows it works in, if it works in any; its descriptor then has the timers of [`Windowing::timers`].
+    pub windows: Option<Windowing>,
+    /// Where records go that are too late for all their windows.
+    pub late: Vec<Target>,
 }
 
 /// What the timestamps of an operator's outputs say of time.
@@ -193,7 +198,7 @@ impl Plan {
         let mut marked: Vec<bool> = self.operators.iter().map(is_one).collect();
         // An operator comes after all that feed it, so one pass from the end is enough.
         for (at, node) in self.operators.iter().enumerate().rev() {
-            let feeds_one = node.outputs.iter().flatten().any(|target| match target {
+            let feeds_one = node.outputs.iter().flatten().chain(&node.late).any(|target| match target {
                 Target::Operator { operator, .. } => marked.get(operator.at()).copied().unwrap_or(false),
                 Target::Sink(_) => false,
             });

@@ -101,5 +101,7 @@ pub fn node(factory: &dyn OperatorFactory) -> OperatorNode {
         retries: 0,
         null_key: Default::default(),
         output_time: None,
+        windows: None,
+        late: Vec::new(),
     }
 }

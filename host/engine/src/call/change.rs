@@ -19,6 +19,7 @@ impl Call {
     /// # Errors
     /// As [`Call::emit`].
     pub fn put_values(&mut self, state: u32, key_rows: &[u32], values: ColumnRef<'_>) -> Result<(), Fault> {
+        self.check_changes()?;
         self.check_state(state, StateKind::Value)?;
         let bytes = values.bytes;
         let values = checked(values, key_rows.len(), "state values")?;
@@ -64,6 +65,7 @@ impl Call {
     /// # Errors
     /// As [`Call::emit`].
     pub fn put_entry(&mut self, state: u32, key_row: u32, map_key: &[u8], value: Option<&[u8]>) -> Result<(), Fault> {
+        self.check_changes()?;
         self.check_state(state, StateKind::Map)?;
         self.put_checked(state, key_row, map_key, value)
     }
@@ -122,6 +124,7 @@ impl Call {
     /// # Errors
     /// As [`Call::emit`].
     pub fn append_elements(&mut self, state: u32, key_rows: &[u32], elements: ColumnRef<'_>) -> Result<(), Fault> {
+        self.check_changes()?;
         self.check_state(state, StateKind::List)?;
         let elements = present(elements, key_rows.len(), "list elements")?;
         let surely = self.surely_fits();
@@ -131,7 +134,8 @@ impl Call {
             if element.len() + ELEMENT_KEY_BYTES > surely {
                 self.check_cell(key_row, ELEMENT_KEY_BYTES, element.len())?;
             }
-            let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
+            let user_keys =
+                UserKeys { keys: self.state_keys.as_ref().unwrap_or(&self.batch.keys), first_rows: &self.first_rows };
             let of = MapOf { state, key_row, user_key: user_keys.get(key_row) };
             self.state.append(of, element)?;
         }
@@ -143,6 +147,7 @@ impl Call {
     /// # Errors
     /// As [`Call::emit`], and [`Fault::Host`] if a map cannot be read.
     pub fn clear_state(&mut self, state: u32, key_rows: &[u32]) -> Result<(), Fault> {
+        self.check_changes()?;
         let kind = self.state.check_any_state(state)?.descriptor.kind;
         if kind == StateKind::Broadcast {
             return misuse("a broadcast state is no key's: `broadcast-state.clear` empties it");
@@ -154,7 +159,8 @@ impl Call {
                 self.staged.ops.push(StateOp::Put { state, key_row, value: None });
                 continue;
             }
-            let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
+            let user_keys =
+                UserKeys { keys: self.state_keys.as_ref().unwrap_or(&self.batch.keys), first_rows: &self.first_rows };
             self.state.clear_map(MapOf { state, key_row, user_key: user_keys.get(key_row) })?;
         }
         Ok(())
@@ -184,7 +190,8 @@ impl Call {
             self.staged.ops.extend(key_rows.iter().map(|&key_row| StateOp::Touch { state, key_row }));
             return Ok(());
         }
-        let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
+        let user_keys =
+            UserKeys { keys: self.state_keys.as_ref().unwrap_or(&self.batch.keys), first_rows: &self.first_rows };
         for (row, &key_row) in (0u32..).zip(key_rows) {
             let of = MapOf { state, key_row, user_key: user_keys.get(key_row) };
             match &map_keys {

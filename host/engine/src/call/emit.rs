@@ -47,12 +47,17 @@ impl Call {
         if self.is_broadcast() {
             return misuse("a record of a broadcast input emits nothing: it may only change broadcast states");
         }
+        if self.rules.is_windowed && self.window.is_none() {
+            return misuse(
+                "records in windows emit nothing: which of them belong together is settled when the window fires",
+            );
+        }
         if self.rules.ports.get(output.port as usize).is_none() {
             return misuse(format!("there is no output {} (there are {})", output.port, self.rules.ports.len()));
         }
         self.check_parents(output.parents)?;
         if self.fired.is_some() && output.values.is_none() && rows > 0 {
-            return misuse("a timer has no value that an emission could take over");
+            return misuse("a timer or window has no value that an emission could take over");
         }
         let keys = output.keys.map(|column| checked(column, rows, "emitted keys")).transpose()?;
         let values = output.values.map(|column| checked(column, rows, "emitted values")).transpose()?;

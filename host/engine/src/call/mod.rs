@@ -8,6 +8,7 @@ mod reads;
 mod sizes;
 mod staged;
 mod timers;
+mod windows;
 
 pub use crate::keyed::MapRange;
 pub use emit::OutputColumns;
@@ -16,9 +17,11 @@ pub use reads::{EntryPage, EntryRange};
 pub use sizes::SizeLimits;
 pub use staged::{Metric, Rejection, Staged, StagedOutput, StateOp, TimerOp};
 pub use timers::Fired;
+pub use windows::{FiredWindows, Firing as WindowFiring, state_key};
 
 use crate::keyed::KeyedState;
 use crate::places::Places;
+use millstream_model::column::BytesColumn;
 use millstream_model::descriptor::InputKind;
 use millstream_model::ids::SinkIndex;
 use millstream_model::limits::OperatorLimits;
@@ -81,8 +84,10 @@ pub struct CallRules {
     pub sizes: Arc<SizeLimits>,
     /// Names of the inputs.
     pub inputs: Vec<String>,
-    /// Number of timers.
+    /// Number of timers that the operator may set.
     pub timers: usize,
+    /// Whether it works inside windows.
+    pub is_windowed: bool,
     /// Kinds of the inputs; of one that is not here: records.
     pub input_kinds: Vec<InputKind>,
     /// The operator's own metrics, of all its tasks.
@@ -98,6 +103,10 @@ pub struct Call {
     pub input: u32,
     /// Set in a call that fires timers; the rows of the batch are then these timers: their keys and times, and no values.
     pub fired: Option<Fired>,
+    /// Set in a call that fires windows: `fired` tells then which of the host's timers do it.
+    pub window: Option<FiredWindows>,
+    /// In windows: the keys that state lies under, row by row; those of the records with the beginning of the window.
+    pub state_keys: Option<BytesColumn>,
     /// The records. Shared, so that an operator can lend columns to its guest while the rest of the call is in use.
     pub batch: Arc<RecordBatch>,
     /// The key row of each record; for an operator that is not keyed, its own number.
@@ -123,12 +132,16 @@ impl Call {
     /// belong to no key, whether the operator is keyed or not, and are shown no time: every worker has to make the same of them.
     pub fn begin(&mut self, input: u32, batch: Arc<RecordBatch>, mark: Mark, keyed: bool) {
         self.fired = None;
+        self.window = None;
+        self.state_keys = None;
         self.start(input, batch, mark, keyed);
     }
 
     /// Prepares the call for timers: the rows of the batch are their keys and times.
     pub fn begin_timers(&mut self, fired: Fired, batch: Arc<RecordBatch>, mark: Mark) {
         self.fired = Some(fired);
+        self.window = None;
+        self.state_keys = None;
         self.start(0, batch, mark, true);
     }
 
@@ -139,7 +152,11 @@ impl Call {
         self.staged.clear();
         self.metric_names.begin();
         if keyed && !self.is_broadcast() {
-            self.state.begin_batch(&batch.keys, &mut self.key_rows, &mut self.first_rows);
+            self.state.begin_batch(
+                self.state_keys.as_ref().unwrap_or(&batch.keys),
+                &mut self.key_rows,
+                &mut self.first_rows,
+            );
         } else {
             let rows = 0..batch.len() as u32;
             self.key_rows.clear();

@@ -121,7 +121,8 @@ impl Call {
         self.check_state(state, StateKind::Map)?;
         let map_keys = checked(map_keys, key_rows.len(), "map keys")?;
         key_rows.iter().try_for_each(|&key_row| self.check_key_row(key_row))?;
-        let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
+        let user_keys =
+            UserKeys { keys: self.state_keys.as_ref().unwrap_or(&self.batch.keys), first_rows: &self.first_rows };
         self.state.entries(state, key_rows, map_keys, user_keys, values)
     }
 
@@ -132,7 +133,8 @@ impl Call {
     pub fn entry(&mut self, state: u32, key_row: u32, map_key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         self.check_state(state, StateKind::Map)?;
         self.check_key_row(key_row)?;
-        let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
+        let user_keys =
+            UserKeys { keys: self.state_keys.as_ref().unwrap_or(&self.batch.keys), first_rows: &self.first_rows };
         let of = MapOf { state, key_row, user_key: user_keys.get(key_row) };
         Ok(self.state.entry(of, map_key)?.map(<[u8]>::to_vec))
     }
@@ -145,7 +147,8 @@ impl Call {
     ) -> Result<(), Fault> {
         self.check_state(state, StateKind::Map)?;
         self.check_key_row(key_row)?;
-        let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
+        let user_keys =
+            UserKeys { keys: self.state_keys.as_ref().unwrap_or(&self.batch.keys), first_rows: &self.first_rows };
         self.state.walk(MapOf { state, key_row, user_key: user_keys.get(key_row) }, range, visit)
     }
 
@@ -198,7 +201,8 @@ impl Call {
     ) -> Result<bool, Fault> {
         self.check_state(state, StateKind::List)?;
         self.check_key_row(key_row)?;
-        let user_keys = UserKeys { keys: &self.batch.keys, first_rows: &self.first_rows };
+        let user_keys =
+            UserKeys { keys: self.state_keys.as_ref().unwrap_or(&self.batch.keys), first_rows: &self.first_rows };
         let of = MapOf { state, key_row, user_key: user_keys.get(key_row) };
         let (mut room, mut more) = (Room::new(bytes_max), false);
         self.state.walk_list(of, first, &mut |element| {

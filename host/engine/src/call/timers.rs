@@ -42,6 +42,9 @@ impl Call {
         if self.is_broadcast() {
             return misuse("the timers of keys are out of reach in `process-broadcast`");
         }
+        if self.rules.is_windowed {
+            return misuse("an operator that works inside windows has no timers");
+        }
         let count = self.rules.timers;
         if timer as usize >= count {
             return misuse(format!("there is no timer {timer} (there are {count})"));

@@ -69,6 +69,10 @@ impl Operator for FakeOperator {
         self.process(call)
     }
 
+    fn on_windows(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
+        self.process(call)
+    }
+
     fn migrate(&mut self, old: OldValues<'_>) -> Result<BytesColumn, CallError> {
         match &self.migrate {
             Some(migrate) => migrate(old),

@@ -34,6 +34,8 @@ pub fn operator(id: &str, stage: u32, keyed: bool, targets: Vec<Target>) -> Oper
         retries: 0,
         null_key: NullKeyPolicy::Reject,
         output_time: None,
+        windows: None,
+        late: Vec::new(),
     }
 }
 

@@ -2,7 +2,6 @@ use super::KeyedState;
 use crate::ports::ChangeSet;
 use millstream_model::cell;
 use millstream_model::descriptor::StateKind;
-use millstream_model::key_group::key_group;
 
 impl KeyedState {
     /// Ends the open epoch: appends its changed cells to `changes` and begins the next one. Returns the number that
@@ -37,6 +36,7 @@ impl KeyedState {
             return;
         };
         let mask = std::mem::take(&mut slot.dirty);
+        let groups = self.groups;
         for (state, column) in self.states.iter().enumerate() {
             let state = state as u32;
             if mask & (1 << state.min(31)) == 0 {
@@ -44,7 +44,7 @@ impl KeyedState {
             }
             let (version, is_timed) = (column.descriptor.version, column.descriptor.ttl.is_some());
             let mut change = |key: &[u8], cell_key: &[u8], value: Option<&[u8]>| {
-                changes.keys.push_with(|to| cell::write_key(to, column.space, key_group(key), key, cell_key));
+                changes.keys.push_with(|to| cell::write_key(to, column.space, groups.of(key), key, cell_key));
                 match value {
                     Some(bytes) if !is_timed => changes.values.push_with(|to| cell::write_value(to, version, bytes)),
                     // Held as it is stored.

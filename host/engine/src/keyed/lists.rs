@@ -5,7 +5,7 @@ use super::entries::MapRange;
 use super::maps::MapOf;
 use crate::call::Fault;
 use millstream_model::cell::GroupFact;
-use millstream_model::key_group::{KeyGroup, key_group};
+use millstream_model::key_group::KeyGroup;
 
 /// Where a page of a list ended: the next page of the same list goes on from there.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ impl KeyedState {
     /// Appends an element to a list; undone with the call.
     pub(crate) fn append(&mut self, of: MapOf<'_>, element: &[u8]) -> Result<(), Fault> {
         self.load_facts(of.state, GroupFact::NextElement)?;
-        let group = key_group(of.user_key);
+        let group = self.groups.of(of.user_key);
         let Some(facts) = self.facts.get_mut(of.state as usize) else { return Ok(()) };
         let number = facts.next_element.get(group).unwrap_or(0);
         facts.next_element.set(group, number + 1);

@@ -6,7 +6,6 @@ use crate::ports::CellRange;
 use millstream_model::cell;
 use millstream_model::column::BytesColumn;
 use millstream_model::column_ref::CheckedColumn;
-use millstream_model::key_group::key_group;
 
 /// Cells read from the store at once for a scan, at first and at most: a little more than was asked for, so that small maps are known as a whole and the next
 /// scan finds what it needs.
@@ -33,7 +32,7 @@ impl KeyedState {
         if !self.is_entry_known(at, of.state, map_key) {
             self.wanted.clear();
             let Some(column) = self.states.get(of.state as usize) else { return Ok(None) };
-            let group = key_group(of.user_key);
+            let group = self.groups.of(of.user_key);
             self.wanted.push_with(|to| cell::write_key(to, column.space, group, of.user_key, map_key));
             self.load_wanted_entries(of.state, &[at])?;
         }
@@ -57,7 +56,8 @@ impl KeyedState {
             self.slots.make_room(at, state);
             if !self.is_entry_known(at, state, map_key) {
                 let user_key = user_keys.get(key_row);
-                self.wanted.push_with(|to| cell::write_key(to, column.space, key_group(user_key), user_key, map_key));
+                let group = self.groups.of(user_key);
+                self.wanted.push_with(|to| cell::write_key(to, column.space, group, user_key, map_key));
                 missing.push(at);
             }
         }
@@ -174,7 +174,7 @@ impl KeyedState {
     ) -> Result<(), Fault> {
         let (Some(column), Some(backend)) = (self.states.get(of.state as usize), &self.backend) else { return Ok(()) };
         let mut all = Vec::new();
-        cell::write_key(&mut all, column.space, key_group(of.user_key), of.user_key, &[]);
+        cell::write_key(&mut all, column.space, self.groups.of(of.user_key), of.user_key, &[]);
         let whole = all.len();
         let from = |map_key: &[u8]| [all.as_slice(), map_key].concat();
         let (start, end) = if range.descending {
@@ -245,7 +245,7 @@ impl KeyedState {
             return Ok(());
         };
         let mut all = Vec::new();
-        cell::write_key(&mut all, column.space, key_group(of.user_key), of.user_key, &[]);
+        cell::write_key(&mut all, column.space, self.groups.of(of.user_key), of.user_key, &[]);
         let whole = all.len();
         let mut remove = |key: &[u8], _: &[u8]| {
             let map_key = key.get(whole..).unwrap_or_default();

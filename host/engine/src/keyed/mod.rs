@@ -17,6 +17,7 @@ mod evict;
 mod expiry;
 mod facts;
 mod freeze;
+pub(crate) mod groups;
 mod held;
 mod index;
 mod lists;
@@ -33,6 +34,7 @@ pub(crate) use maps::{MapOf, UserKeys};
 use crate::call::{Fault, Mark};
 use crate::ports::StateBackend;
 use crate::swap::plan::OlderVersions;
+use groups::Groups;
 use millstream_model::cell::CellSpace;
 use millstream_model::column::BytesColumn;
 use millstream_model::descriptor::{StateDescriptor, StateKind};
@@ -83,6 +85,7 @@ pub struct KeyedState {
     states: Vec<StateColumn>,
     backend: Option<Arc<dyn StateBackend>>,
     share: Share,
+    groups: Groups,
     slots: Slots,
     /// Broadcast states, by position among all states; the others' are empty.
     tables: Vec<broadcast::Table>,
@@ -116,6 +119,11 @@ impl KeyedState {
     /// Says which share of it is this worker's, before the first call.
     pub fn share(&mut self, share: Share) {
         self.share = share;
+    }
+
+    /// Says that keys have so many bytes at their end that are the host's, before the first call.
+    pub fn extend_keys(&mut self, tail_bytes: usize) {
+        self.groups = Groups { tail_bytes };
     }
 
     /// Says when the call in hand takes place.

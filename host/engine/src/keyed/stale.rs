@@ -11,7 +11,7 @@ use crate::swap::sweep::to_migrate;
 use millstream_model::cell::{self, CellValue};
 use millstream_model::column::BytesColumn;
 use millstream_model::descriptor::StateKind;
-use millstream_model::key_group::{KeyGroup, key_group};
+use millstream_model::key_group::KeyGroup;
 use std::collections::{BTreeMap, HashMap};
 
 /// Bytes of stale values that are found at a time; one value may pass it.
@@ -281,7 +281,7 @@ impl KeyedState {
     fn map_prefix(&self, at: u32, state: u32) -> Vec<u8> {
         let mut prefix = Vec::new();
         if let (Some(column), Some(key)) = (self.states.get(state as usize), self.slots.key(at)) {
-            cell::write_key(&mut prefix, column.space, key_group(key), key, &[]);
+            cell::write_key(&mut prefix, column.space, self.groups.of(key), key, &[]);
         }
         prefix
     }

@@ -2,11 +2,11 @@
 
 use super::KeyedState;
 use super::facts::Numbers;
+use super::groups::Groups;
 use super::held::Held;
 use crate::call::{Fault, Mark};
 use millstream_model::cell::{self, CellValue};
 use millstream_model::descriptor::{Ttl, TtlClock, TtlRefresh};
-use millstream_model::key_group::key_group;
 
 /// What tells whether something held of a state is still there. In a state with a time to live, values and entries are held as their cells are stored, with version
 /// and time; in others, only the operator's bytes are.
@@ -20,6 +20,7 @@ struct Timing<'a> {
     now_ms: Option<i64>,
     /// When cells without a time count as refreshed, by key group.
     since: Option<&'a Numbers>,
+    groups: Groups,
 }
 
 /// What a state's clock shows.
@@ -67,7 +68,7 @@ impl Timing<'_> {
 
     fn is_live(&self, value: &CellValue<'_>, user_key: &[u8]) -> bool {
         let Some(now_ms) = self.now_ms else { return true };
-        let since = || self.since.and_then(|since| since.get(key_group(user_key))).map(u64::cast_signed);
+        let since = || self.since.and_then(|since| since.get(self.groups.of(user_key))).map(u64::cast_signed);
         value.refreshed_ms.or_else(since).is_none_or(|refreshed_ms| !self.ttl.has_expired(refreshed_ms, now_ms))
     }
 }
@@ -80,6 +81,7 @@ impl KeyedState {
             ttl,
             now_ms: clock_ms(&ttl, self.mark),
             since: self.facts.get(state as usize).map(|facts| &facts.lives_since),
+            groups: self.groups,
         }))
     }
 

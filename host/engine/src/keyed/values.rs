@@ -4,7 +4,6 @@ use super::stale::Stored;
 use crate::call::{Fault, StateOp};
 use millstream_model::cell::{self, CellValue};
 use millstream_model::column::BytesColumn;
-use millstream_model::key_group::key_group;
 
 impl KeyedState {
     /// Makes the values of a state known for every key row, with one read of the store for all that are not.
@@ -32,7 +31,8 @@ impl KeyedState {
         for &at in &self.batch_slots {
             if self.slots.value(at, state).is_some_and(super::held::Held::is_unknown) {
                 let key = self.slots.key(at).unwrap_or_default();
-                self.wanted.push_with(|to| cell::write_key(to, column.space, key_group(key), key, &[]));
+                let group = self.groups.of(key);
+                self.wanted.push_with(|to| cell::write_key(to, column.space, group, key, &[]));
                 missing.push(at);
             }
         }

@@ -23,6 +23,14 @@ pub trait Operator: Send {
         (call, Err(CallError::Host("the operator has no timers".to_owned())))
     }
 
+    /// Fires the windows of `call` ([`Call::window`]): as [`Operator::process`], for windows.
+    ///
+    /// # Errors
+    /// As [`Operator::process`].
+    fn on_windows(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
+        (call, Err(CallError::Host("the operator does not work inside windows".to_owned())))
+    }
+
     /// Rewrites values, or values of map entries, that an older version of a state wrote: row `i` of the result replaces row `i`, absent removes it. Asked for the
     /// versions in the state's `migrates_versions` only, between calls of [`Operator::process`], and any number of times with the same bytes.
     ///

@@ -51,6 +51,8 @@ pub struct OperatorCounters {
     pub timers: Counter,
     /// Records it refused.
     pub refused: Counter,
+    /// Records too late for all their windows.
+    pub late: Counter,
     /// Records dropped by `null_key: drop` or `on_error: skip`.
     pub dropped: Counter,
     /// Calls.

@@ -249,6 +249,8 @@ mod tests {
             retries: 0,
             null_key: Default::default(),
             output_time: None,
+            windows: None,
+            late: Vec::new(),
         };
         Plan {
             id: "p".to_owned(),

@@ -71,6 +71,8 @@ mod tests {
             retries: 0,
             null_key,
             output_time: None,
+            windows: None,
+            late: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ mod step;
 mod sweep;
 mod timing;
 mod verdicts;
+mod windows;
 
 pub use dead_letter::{DeadLetter, LETTER_BYTES_MIN, Provenance};
 pub use door::{Door, admit_keys};
@@ -17,8 +18,9 @@ pub use parts::TaskParts;
 pub use step::{Step, next_step};
 pub use timing::Firing;
 pub use verdicts::{Verdict, Verdicts};
+pub use windows::late_rows;
 
-use crate::call::{Call, Fired, Mark, Measured, Rejection};
+use crate::call::{Call, Mark, Measured, Rejection};
 use crate::keyed::Share;
 use crate::ports::{CallError, ChangeSet, OpenError, Operator};
 use crate::timers::Timers;
@@ -60,6 +62,10 @@ const SEARCH_LIMIT_MS_MIN: u64 = 30;
 /// Time that a call with so many rows may take, in milliseconds.
 fn time_limit_ms(limits: &OperatorLimits, rows: usize) -> u64 {
     limits.batch_time_ms + limits.record_time_us * rows as u64 / 1_000
+}
+
+fn busy() -> Attempt {
+    Attempt::Failed(CallError::Host("the operator is called while it is called".to_owned()))
 }
 
 impl Task {
@@ -118,7 +124,11 @@ impl Task {
 
     /// Makes one call. `searching`: part of a batch that timed out, given less time unless it is a single record.
     pub fn attempt(&mut self, input: u32, batch: &Arc<RecordBatch>, mark: Mark, searching: bool) -> Attempt {
-        let attempt = self.call_with(input, batch, mark, searching, None);
+        let keyed = self.parts.node.keyed;
+        if let Some(windowing) = self.parts.node.windows {
+            return self.attempt_windowed(windowing, (input, batch), mark, searching);
+        }
+        let attempt = self.call_with(batch, searching, |call| call.begin(input, Arc::clone(batch), mark, keyed));
         let Attempt::Applied(_) = attempt else { return attempt };
         let Some(mut call) = self.call.take() else { return attempt };
         let applied = self.apply(&mut call, &[]);
@@ -129,30 +139,20 @@ impl Task {
         applied.map_or_else(Attempt::Failed, |()| attempt)
     }
 
-    /// Calls the operator. What is staged when it succeeded is still to be applied.
-    fn call_with(
-        &mut self,
-        input: u32,
-        batch: &Arc<RecordBatch>,
-        mark: Mark,
-        searching: bool,
-        fired: Option<Fired>,
-    ) -> Attempt {
-        let Some(mut call) = self.call.take() else {
-            return Attempt::Failed(CallError::Host("the operator is called while it is called".to_owned()));
-        };
-        let fires = fired.is_some();
-        match fired {
-            Some(fired) => call.begin_timers(fired, Arc::clone(batch), mark),
-            None => call.begin(input, Arc::clone(batch), mark, self.parts.node.keyed),
+    /// Calls the operator once the call is prepared. What is staged when it succeeded is still to be applied.
+    fn call_with(&mut self, batch: &RecordBatch, searching: bool, begin: impl FnOnce(&mut Call)) -> Attempt {
+        if let attempt @ Attempt::Failed(_) = self.begin_only(begin) {
+            return attempt;
         }
-        if let Err(error) = self.ready(&mut call) {
-            self.give_back(call);
-            return Attempt::Failed(error);
-        }
-        call.time_limit_ms = self.time_limit_ms(batch.len(), searching);
+        let time_limit_ms = self.time_limit_ms(batch.len(), searching);
+        let Some(mut call) = self.call.take() else { return busy() };
+        call.time_limit_ms = time_limit_ms;
         fail::fail_point!("mid_guest_call");
-        let (call, result) = if fires { self.operator.on_timers(call) } else { self.operator.process(call) };
+        let (call, result) = match (&call.window, &call.fired) {
+            (Some(_), _) => self.operator.on_windows(call),
+            (None, Some(_)) => self.operator.on_timers(call),
+            (None, None) => self.operator.process(call),
+        };
         let call = self.call.insert(call);
         match result {
             Ok(()) => Attempt::Applied(std::mem::take(&mut call.staged.rejections)),
@@ -161,6 +161,18 @@ impl Task {
                 Attempt::Failed(error)
             }
         }
+    }
+
+    /// Prepares the call, and makes none.
+    fn begin_only(&mut self, begin: impl FnOnce(&mut Call)) -> Attempt {
+        let Some(mut call) = self.call.take() else { return busy() };
+        begin(&mut call);
+        if let Err(error) = self.ready(&mut call) {
+            self.give_back(call);
+            return Attempt::Failed(error);
+        }
+        self.call = Some(call);
+        Attempt::Applied(Vec::new())
     }
 
     fn time_limit_ms(&self, rows: usize, searching: bool) -> u64 {

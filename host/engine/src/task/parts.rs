@@ -1,3 +1,4 @@
+use super::windows::TAIL_BYTES;
 use crate::call::CallRules;
 use crate::keyed::{KeyedState, StateColumn};
 use crate::ports::{OperatorFactory, StateBackend};
@@ -29,6 +30,9 @@ impl TaskParts {
     #[must_use]
     pub fn state(&self) -> KeyedState {
         let mut state = KeyedState::new(self.columns.clone(), Arc::clone(&self.store));
+        if self.node.windows.is_some() {
+            state.extend_keys(TAIL_BYTES);
+        }
         state.set_older_versions(&self.older_versions);
         state
     }

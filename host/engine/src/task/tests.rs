@@ -58,6 +58,8 @@ fn node(limits: OperatorLimits) -> OperatorNode {
         retries: 2,
         null_key: Default::default(),
         output_time: None,
+        windows: None,
+        late: Vec::new(),
     }
 }
 

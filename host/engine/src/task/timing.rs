@@ -4,26 +4,36 @@ use crate::ports::CallError;
 use crate::timers::Due;
 use millstream_model::descriptor::TimerClock;
 use millstream_model::record::{Origin, RecordBatch};
+use millstream_model::window::Windowing;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Timers that fire together, and the rows they are to the operator.
 #[derive(Debug, Clone, Default)]
 pub struct Firing {
-    /// One of each key.
+    /// One of each key; in windows, all for the same reason.
     pub due: Vec<Due>,
-    /// Keys and times of these.
+    /// Keys and times of these; of windows, the last moment of each.
     pub batch: Arc<RecordBatch>,
+    windowing: Option<Windowing>,
 }
 
 impl Firing {
     /// Makes the rows.
     #[must_use]
-    pub fn new(due: Vec<Due>) -> Self {
+    pub fn new(due: Vec<Due>, windowing: Option<Windowing>) -> Self {
         let mut batch = RecordBatch::default();
         for one in &due {
-            batch.push(Some(&one.key), None, one.time_ms, Origin::TIMER);
+            let last_ms = windowing.map(|windowing| windowing.end_ms(one.id.cast_signed()).saturating_sub(1));
+            batch.push(Some(&one.key), None, last_ms.unwrap_or(one.time_ms), Origin::TIMER);
         }
-        Self { due, batch: Arc::new(batch) }
+        Self { due, batch: Arc::new(batch), windowing }
+    }
+
+    /// Some of them.
+    #[must_use]
+    pub fn part(&self, rows: impl Iterator<Item = usize>) -> Self {
+        Self::new(rows.filter_map(|row| self.due.get(row).cloned()).collect(), self.windowing)
     }
 }
 
@@ -54,13 +64,26 @@ impl Task {
         self.timers.due_of(batch.keys.iter().map(Option::unwrap_or_default), mark)
     }
 
+    /// What fires together: of windows, those that do for the same reason.
+    #[must_use]
+    pub fn firings(&self, due: Vec<Due>) -> Vec<Firing> {
+        let Some(windowing) = self.parts.node.windows else { return vec![Firing::new(due, None)] };
+        let mut by_timer: BTreeMap<u32, Vec<Due>> = BTreeMap::new();
+        due.into_iter().for_each(|one| by_timer.entry(one.timer).or_default().push(one));
+        by_timer.into_values().map(|due| Firing::new(due, Some(windowing))).collect()
+    }
+
     /// Makes one call with timers. Those it was made for are gone when it succeeded; see [`Task::attempt`] for the rest.
     pub fn attempt_timers(&mut self, firing: &Firing, mark: Mark, searching: bool) -> Attempt {
+        if let Some(windowing) = self.parts.node.windows {
+            return self.attempt_windows(windowing, firing, mark, searching);
+        }
         let fired = Fired {
             timers: firing.due.iter().map(|due| due.timer).collect(),
             ids: firing.due.iter().map(|due| due.id).collect(),
         };
-        let attempt = self.call_with(0, &firing.batch, mark, searching, Some(fired));
+        let batch = &firing.batch;
+        let attempt = self.call_with(batch, searching, |call| call.begin_timers(fired, Arc::clone(batch), mark));
         if let Attempt::Failed(_) = attempt {
             return attempt;
         }
@@ -90,8 +113,17 @@ impl Task {
     }
 
     /// A timer was refused: it is gone, and left nothing else.
-    pub fn consume(&mut self, due: &Due) {
-        self.timers.consume(due);
+    ///
+    /// # Errors
+    /// When what a window held cannot be removed.
+    pub fn consume(&mut self, due: &Due) -> Result<(), CallError> {
+        match self.parts.node.windows {
+            Some(windowing) => self.drop_window(windowing, due),
+            None => {
+                self.timers.consume(due);
+                Ok(())
+            }
+        }
     }
 
     /// Counts timers that fire and set another one that is due at once: one that does so for ever is a trap.

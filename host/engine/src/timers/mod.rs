@@ -183,6 +183,12 @@ impl Timers {
         Ok(())
     }
 
+    /// Whether a timer is pending; [`Timers::load`] came before.
+    pub(crate) fn is_pending(&self, timer: u32, id: u64, key: &[u8]) -> bool {
+        let column = self.columns.get(timer as usize);
+        column.is_some_and(|column| self.known.get(&cells::name(column.number, id, key)).flatten().is_some())
+    }
+
     /// Merges staged changes into the open epoch; [`Timers::load`] came before.
     pub(crate) fn apply<'k>(&mut self, ops: &[TimerOp], key_of: impl Fn(u32) -> &'k [u8]) {
         for op in ops {

@@ -2,7 +2,7 @@ use super::search::Portion;
 use super::{Worker, WorkerError};
 use crate::places::Place;
 use crate::swap::Tally;
-use crate::task::{DeadLetter, Firing, LETTER_BYTES_MIN, Provenance, Verdict, admit_keys};
+use crate::task::{DeadLetter, Firing, LETTER_BYTES_MIN, Provenance, Verdict, admit_keys, late_rows};
 use crate::timers::Due;
 use millstream_model::ids::{Digest, SinkIndex};
 use millstream_model::plan::ErrorPolicy;
@@ -50,6 +50,31 @@ impl Worker {
         Ok(whole.part(&left, false))
     }
 
+    /// Takes records out that are too late for all their windows, and hands them to where such go.
+    pub(super) fn part_late(&mut self, at: usize, whole: Portion) -> Result<Portion, WorkerError> {
+        let plan = Arc::clone(&self.plan);
+        let Some((node, windowing)) = plan.operators.get(at).and_then(|node| Some((node, node.windows?))) else {
+            return Ok(whole);
+        };
+        let watermark_ms = self.mark_of(at).watermark_ms;
+        let late = late_rows(windowing, &whole.batch, watermark_ms);
+        if late.is_empty() {
+            return Ok(whole);
+        }
+        if let Some(counters) = self.shared.board.operators.get(at) {
+            counters.late.add(late.len() as u64);
+        }
+        self.touched = true;
+        if !node.late.is_empty() {
+            let mut batch = RecordBatch::default();
+            batch.gather(&whole.batch, &late);
+            let batch = Arc::new(batch);
+            node.late.iter().try_for_each(|target| self.deliver(*target, &batch))?;
+        }
+        let left: Vec<u32> = (0..whole.batch.len() as u32).filter(|row| late.binary_search(row).is_err()).collect();
+        Ok(whole.part(&left, false))
+    }
+
     /// Refuses a record for which the operator was called before.
     fn refuse_again(&mut self, at: usize, batch: &RecordBatch, known: &Verdict) -> Result<(), WorkerError> {
         if known.is_fault && self.is_tried(at) {
@@ -77,9 +102,8 @@ impl Worker {
         reason: &str,
     ) -> Result<(), WorkerError> {
         let Some(due) = firing.due.get(row as usize) else { return Ok(()) };
-        if let Some(task) = self.tasks.get_mut(at) {
-            task.consume(due);
-        }
+        let gone = self.tasks.get_mut(at).map_or(Ok(()), |task| task.consume(due));
+        gone.map_err(|error| self.stopped(at, &firing.batch, row, error.to_string()))?;
         self.refuse_row(at, DeadLetter { batch: &firing.batch, row, reason }, Some(due))
     }
 

@@ -56,7 +56,8 @@ impl Worker {
             self.fire_for(at, batch)?;
         }
         let whole = Portion { batch: Arc::clone(batch), rows: None, searching: false, attempts: 0 };
-        let mut portions = vec![self.admit(at, whole, is_broadcast)?];
+        let admitted = self.admit(at, whole, is_broadcast)?;
+        let mut portions = vec![self.part_late(at, admitted)?];
         while let Some(mut portion) = portions.pop() {
             if portion.batch.is_empty() {
                 continue;

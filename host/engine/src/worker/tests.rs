@@ -124,6 +124,8 @@ fn node(keyed: bool, stage: u32, to: Target) -> OperatorNode {
         retries: 0,
         null_key: Default::default(),
         output_time: None,
+        windows: None,
+        late: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Worker, WorkerError};
 use crate::call::{Fault, Mark};
 use crate::swap::Tally;
 use crate::task::{Attempt, Firing, Step, next_step};
+use crate::timers::Due;
 use millstream_model::record::RecordBatch;
 
 /// Timers on their way through the calls that they take.
@@ -20,8 +21,7 @@ impl Portion {
     }
 
     fn part(&self, rows: impl Iterator<Item = usize>, searching: bool) -> Self {
-        let due = rows.filter_map(|row| self.firing.due.get(row).cloned());
-        Self { searching, ..Self::of(Firing::new(due.collect())) }
+        Self { searching, ..Self::of(self.firing.part(rows)) }
     }
 
     /// The portion without rows that were refused.
@@ -42,7 +42,7 @@ impl Worker {
         if due.is_empty() {
             return self.end_firing(at);
         }
-        self.run_timers(at, Firing::new(due))?;
+        self.run_due(at, due)?;
         self.tell_dirty_bytes();
         Ok(())
     }
@@ -56,8 +56,13 @@ impl Worker {
             if due.is_empty() {
                 return Ok(());
             }
-            self.run_timers(at, Firing::new(due))?;
+            self.run_due(at, due)?;
         }
+    }
+
+    fn run_due(&mut self, at: usize, due: Vec<Due>) -> Result<(), WorkerError> {
+        let firings = self.tasks.get(at).map(|task| task.firings(due)).unwrap_or_default();
+        firings.into_iter().try_for_each(|firing| self.run_timers(at, firing))
     }
 
     fn timers_unreadable(&self, at: usize, fault: Fault) -> WorkerError {

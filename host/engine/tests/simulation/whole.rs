@@ -150,6 +150,8 @@ fn plan(chance: &mut Chance, version: Version, generation: Generation) -> Plan {
         retries: 0,
         null_key: NullKeyPolicy::Reject,
         output_time: None,
+        windows: None,
+        late: Vec::new(),
     };
     let to_sum = Target::Operator { operator: OperatorIndex(0), input: 0 };
     Plan {

@@ -124,7 +124,8 @@ impl Swaps {
         let Some(node) = before.plan.operators.get(at) else {
             return Err(SwapRefused::NoOperator { operator: String::new(), known: Vec::new() });
         };
-        let new = wanted.factory.descriptor();
+        let described = node.windows.map(|windows| windows.describe(wanted.factory.descriptor().clone()));
+        let new = described.as_ref().unwrap_or_else(|| wanted.factory.descriptor());
         let refused = |refusals| SwapRefused::Plan { operator: node.id.clone(), refusals };
         let around = Surroundings::of(&before.plan, index, &before.older_versions);
         let swap = plan(node, new, &around).map_err(refused)?;

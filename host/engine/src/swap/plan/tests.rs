@@ -44,6 +44,8 @@ fn node(descriptor: Descriptor, outputs: Vec<Vec<Target>>) -> OperatorNode {
         retries: 0,
         null_key: Default::default(),
         output_time: None,
+        windows: None,
+        late: Vec::new(),
     }
 }
 
