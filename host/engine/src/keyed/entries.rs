@@ -226,6 +226,15 @@ impl Entries {
         is_in.then_some(MapRange { end, ..range })
     }
 
+    /// Where a walk through a range, which begins where not everything is known, comes to where everything is.
+    pub(super) fn known_beyond(&self, range: MapRange<'_>) -> Option<&[u8]> {
+        let covered = self.covered.as_ref()?;
+        if range.descending {
+            return covered.end.as_deref().filter(|known| range.end.is_none_or(|end| *known < end));
+        }
+        Some(&*covered.start).filter(|known| *known > range.start)
+    }
+
     /// Known entries of a range that are there, from the end to begin at, until `visit` returns false; whether it never did.
     pub(super) fn visit(&self, range: MapRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> bool {
         if range.is_empty() {
@@ -368,6 +377,18 @@ mod tests {
         assert_eq!(part("e", Some("f"), true), some("e", "f"));
         assert_eq!(part("e", None, true), None);
         assert_eq!(part("a", Some("d"), true), None);
+    }
+
+    #[test]
+    fn a_walk_comes_to_what_is_known_from_either_side() {
+        let mut entries = Entries::default();
+        entries.cover(b"d", Some(b"m"));
+        let beyond = |start: &'static [u8], end, descending| entries.known_beyond(MapRange { start, end, descending });
+        assert_eq!(beyond(b"a", None, false), Some(&b"d"[..]));
+        assert_eq!(beyond(b"m", None, false), None);
+        assert_eq!(beyond(b"a", None, true), Some(&b"m"[..]));
+        assert_eq!(beyond(b"a", Some(&b"z"[..]), true), Some(&b"m"[..]));
+        assert_eq!(beyond(b"a", Some(&b"c"[..]), true), None);
     }
 
     #[test]

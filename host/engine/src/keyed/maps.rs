@@ -133,28 +133,38 @@ impl KeyedState {
         }
     }
 
-    /// Reads entries from the end of a range at which a walk begins, beyond its other end if they are few.
+    /// Reads entries from the end of a range at which a walk begins, beyond its other end if they are few, but none behind which all is known.
     fn load_chunk(&mut self, at: u32, of: MapOf<'_>, range: MapRange<'_>, cells: usize) -> Result<(), Fault> {
         let mut keys = std::mem::take(&mut self.wanted);
         let mut values = std::mem::take(&mut self.found);
         keys.clear();
         values.clear();
-        let read = self.read_chunk(of, range, cells, (&mut keys, &mut values));
+        let entries = self.slots.entries(at, of.state);
+        let known = entries.and_then(|entries| entries.known_beyond(range)).map(<[u8]>::to_vec);
+        let read = self.read_chunk(of, (range, known.as_deref()), cells, (&mut keys, &mut values));
         let is_all = keys.len() < cells;
         let last = keys.len().checked_sub(1).and_then(|last| keys.get(last as u32));
         let (start, end) = match (range.descending, last) {
             // One byte more is the next key there can be.
             (false, last) => {
                 let end = last.filter(|_| !is_all).map(|last| [last, &[0]].concat());
-                (range.start, end)
+                (range.start, end.or(known))
             }
-            (true, last) => (last.filter(|_| !is_all).unwrap_or_default(), range.end.map(<[u8]>::to_vec)),
+            (true, last) => {
+                let start = last.filter(|_| !is_all).or(known.as_deref()).unwrap_or_default();
+                (start, range.end.map(<[u8]>::to_vec))
+            }
         };
         let kept = read.and_then(|()| {
             self.slots.make_room(at, of.state);
             for (map_key, stored) in keys.iter().zip(values.iter()) {
+                let map_key = map_key.unwrap_or_default();
+                // What is known is newer than what is stored, which may be of a version that is not read any more.
+                if self.slots.entries(at, of.state).is_some_and(|entries| entries.is_known(map_key)) {
+                    continue;
+                }
                 let value = stored.map(|stored| self.readable(of.state, stored)).transpose()?;
-                self.slots.with_entries(at, of.state, |entries| entries.load(map_key.unwrap_or_default(), value));
+                self.slots.with_entries(at, of.state, |entries| entries.load(map_key, value));
             }
             self.slots.with_entries(at, of.state, |entries| entries.cover(start, end.as_deref()));
             Ok(())
@@ -164,11 +174,11 @@ impl KeyedState {
         kept
     }
 
-    /// Appends map keys and cells of the store, from the end of the range at which a walk begins; not bounded by the other end.
+    /// Appends map keys and cells of the store, from the end of the range at which a walk begins up to where all is known; not bounded by the other end.
     fn read_chunk(
         &self,
         of: MapOf<'_>,
-        range: MapRange<'_>,
+        (range, known): (MapRange<'_>, Option<&[u8]>),
         cells: usize,
         (keys, values): (&mut BytesColumn, &mut BytesColumn),
     ) -> Result<(), Fault> {
@@ -178,9 +188,9 @@ impl KeyedState {
         let whole = all.len();
         let from = |map_key: &[u8]| [all.as_slice(), map_key].concat();
         let (start, end) = if range.descending {
-            (all.clone(), range.end.map(from).or_else(|| crate::ports::prefix_end(&all)))
+            (from(known.unwrap_or_default()), range.end.map(from).or_else(|| crate::ports::prefix_end(&all)))
         } else {
-            (from(range.start), crate::ports::prefix_end(&all))
+            (from(range.start), known.map(from).or_else(|| crate::ports::prefix_end(&all)))
         };
         let stored = CellRange { start: &start, end: end.as_deref(), descending: range.descending };
         let mut show = |key: &[u8], value: &[u8]| {

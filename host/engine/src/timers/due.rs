@@ -160,7 +160,8 @@ impl Timers {
         for key in earliest.keys() {
             for column in self.columns.iter().filter(|column| column.clock == clock) {
                 self.stored_of(at, column.number, key, &mut |name, time_ms| {
-                    if !self.known.has(&name) && time_ms <= until_ms {
+                    let stands = self.known.get(&name).is_none_or(|now| now == Some(time_ms));
+                    if stands && time_ms <= until_ms {
                         found.insert(cells::ordered(time_ms, &name));
                     }
                 })?;

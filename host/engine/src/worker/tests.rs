@@ -155,6 +155,8 @@ struct Crew {
     commands: Vec<Sender<Command>>,
     reports: Receiver<Report>,
     threads: Vec<std::thread::JoinHandle<()>>,
+    /// Records of the next epoch that came before the last part of the one before.
+    behind: Mutex<Vec<(usize, SinkIndex, RecordBatch)>>,
 }
 
 /// Starts workers with a partition of `records` numbers each.
@@ -206,6 +208,7 @@ fn start_by(
         commands: Vec::new(),
         reports,
         threads: Vec::new(),
+        behind: Mutex::default(),
     };
     for (at, exchange) in Exchange::connect(plan.workers, stages, inbox_bytes_max).into_iter().enumerate() {
         let (commander, commands) = channel();
@@ -254,6 +257,15 @@ struct Epoch {
     parts: Vec<Part>,
 }
 
+impl Epoch {
+    fn take(&mut self, worker: usize, sink: SinkIndex, batch: &RecordBatch) {
+        for value in batch.values.iter() {
+            let text = String::from_utf8(value.unwrap().to_vec()).unwrap();
+            if sink == OUT { self.out.push((worker, text)) } else { self.letters.push(text) }
+        }
+    }
+}
+
 impl Crew {
     fn tell(&self, command: &Command) {
         self.commands.iter().for_each(|worker| worker.send(command.clone()).unwrap());
@@ -261,6 +273,7 @@ impl Crew {
 
     /// Has the workers, who stand still, drop everything.
     fn reset(&self) {
+        self.behind.lock().unwrap().clear();
         let reset = Reset { committed: None, lineup: Arc::clone(&self.lineup), watch: None };
         self.tell(&Command::Reset(Arc::new(reset)));
     }
@@ -269,18 +282,17 @@ impl Crew {
     fn cut(&self, last: bool) -> Epoch {
         self.tell(&Command::Cut { last, switch: None });
         let mut epoch = Epoch::default();
+        let before = std::mem::take(&mut *self.behind.lock().unwrap());
+        before.iter().for_each(|(worker, sink, batch)| epoch.take(*worker, *sink, batch));
         let mut behind = Vec::new();
         while epoch.parts.len() < self.commands.len() {
             match self.reports.recv().unwrap() {
                 Report::Output { worker, sink, batch } => {
                     if epoch.parts.iter().any(|part| part.worker == worker) {
-                        behind.push((worker, batch));
+                        behind.push((worker, sink, batch));
                         continue;
                     }
-                    for value in batch.values.iter() {
-                        let text = String::from_utf8(value.unwrap().to_vec()).unwrap();
-                        if sink == OUT { epoch.out.push((worker, text)) } else { epoch.letters.push(text) }
-                    }
+                    epoch.take(worker, sink, &batch);
                 }
                 Report::Part(part) => epoch.parts.push(part),
                 Report::Failed(error) => panic!("{error}"),
@@ -289,6 +301,7 @@ impl Crew {
             }
         }
         assert!(!last || behind.is_empty(), "records behind the last part");
+        *self.behind.lock().unwrap() = behind;
         self.tell(&Command::Applied(None));
         epoch
     }

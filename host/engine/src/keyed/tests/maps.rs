@@ -60,6 +60,7 @@ fn of_a_large_map_only_what_is_asked_for_is_read() {
 #[test]
 fn ranges_that_move_on_are_found_in_memory() {
     let mut rig = stored(0);
+    let before = rig.store.cells_read();
     // As an interval join has them: each record puts an entry and looks at those of late.
     for at in 0..2_000 {
         rig.begin(&[b"k"]);
@@ -72,7 +73,7 @@ fn ranges_that_move_on_are_found_in_memory() {
             rig.commit();
         }
     }
-    assert!(rig.store.cells_read() < 100, "{} cells read", rig.store.cells_read());
+    assert!(rig.store.cells_read() - before < 100, "{} cells read", rig.store.cells_read() - before);
 }
 
 #[test]
