@@ -85,12 +85,12 @@ impl Context<'_> {
         self.output(to, |output, parent| output.emit_record(parent.call, parent.row, record));
     }
 
-    /// A timer has no value that what it emits could take over.
+    /// A timer or window has no value that what it emits could take over.
     fn check_kept(&mut self, value: Field<'_>) {
-        if value == Field::Keep && self.record.call.fired.is_some() {
-            self.work
-                .fault
-                .get_or_insert_with(|| reject("a timer has no value to forward: what it emits needs one of its own"));
+        if value == Field::Keep && self.record.call.has_no_values() {
+            self.work.fault.get_or_insert_with(|| {
+                reject("a timer or window has no value to forward: what it emits needs one of its own")
+            });
         }
     }
 

@@ -65,6 +65,7 @@ macro_rules! __operators {
             $crate::__export_migration!(Component $($($ability)*)+);
             $crate::__export_broadcast_input!(Component $($($ability)*)+);
             $crate::__export_timers!(Component $($($ability)*)+);
+            $crate::__export_windows!(Component $($($ability)*)+);
         };
 
         const _: fn() = || {
@@ -90,6 +91,9 @@ macro_rules! __ability {
     };
     ($operator:ident OnTimer) => {
         $operator.with_on_timer()
+    };
+    ($operator:ident OnWindow) => {
+        $operator.with_on_window()
     };
 }
 
@@ -132,6 +136,28 @@ macro_rules! __export_timers {
     };
     ($component:ident $other:ident $($rest:ident)*) => {
         $crate::__export_timers!($component $($rest)*);
+    };
+}
+
+/// Exports the interface `windows` if some operator of the component has a use for it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_windows {
+    ($component:ident) => {};
+    ($component:ident OnWindow $($rest:ident)*) => {
+        impl $crate::__guest::WindowsGuest for $component {
+            fn on_windows(
+                windows: $crate::__guest::WindowBatch,
+                firing: $crate::__guest::WireFiring,
+            ) -> ::core::result::Result<(), $crate::__guest::WindowsFailure> {
+                $crate::__guest::on_windows(windows, firing)
+            }
+        }
+
+        $crate::__guest::export_windows!($component with_types_in $crate::__guest::windows_bindings);
+    };
+    ($component:ident $other:ident $($rest:ident)*) => {
+        $crate::__export_windows!($component $($rest)*);
     };
 }
 

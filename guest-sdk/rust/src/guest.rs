@@ -1,7 +1,7 @@
 //! The operator as a component: the generated bindings, and what the export macro calls.
 
 use crate::{
-    Level, Migrate, OnBroadcast, OnTimer, Operator, Timer,
+    Level, Migrate, OnBroadcast, OnTimer, OnWindow, Operator, Timer,
     broadcast::Fold,
     column::{Column, ElementPage, EntryPage, HeaderColumn},
     descriptor::{Descriptor, Kind, Port, State, Ttl},
@@ -10,6 +10,7 @@ use crate::{
     record::Call,
     run::Instance,
     timer::{self, Clock, FiredColumns, Handle},
+    window::{self, Firing, HandleWindow, WindowColumns},
 };
 use bindings::{
     exports::millstream::operator::operator::CatalogEntry,
@@ -71,6 +72,25 @@ pub mod timers_bindings {
         default_bindings_module: "::millstream_sdk::__guest::timers_bindings",
     });
 }
+
+/// The optional export `windows`, likewise.
+#[expect(missing_docs, reason = "generated")]
+pub mod windows_bindings {
+    wit_bindgen::generate!({
+        path: "../../wit/operator",
+        inline: "package millstream:sdk; world windowed { export millstream:operator/windows@0.1.0; }",
+        world: "millstream:sdk/windowed",
+        pub_export_macro: true,
+        export_macro_name: "export_windows",
+        default_bindings_module: "::millstream_sdk::__guest::windows_bindings",
+    });
+}
+
+pub use windows_bindings::{
+    export_windows,
+    exports::millstream::operator::windows::{Firing as WireFiring, Guest as WindowsGuest, WindowBatch},
+    millstream::operator::types::Failure as WindowsFailure,
+};
 
 pub use bindings::{
     export_component,
@@ -246,6 +266,7 @@ trait Run {
     fn process(&mut self, call: &Call) -> Result<(), String>;
     fn process_broadcast(&mut self, call: &Call) -> Result<(), String>;
     fn on_timers(&mut self, call: &Call) -> Result<(), String>;
+    fn on_windows(&mut self, call: &Call) -> Result<(), String>;
     fn migrate(&mut self, of: (u32, u32), values: &Column) -> Result<Column, migrate::Failure>;
 }
 
@@ -263,6 +284,12 @@ impl<O: Operator> Run for Opened<O> {
         match self.timers {
             Some(handle) => self.instance.on_timers(handle, call),
             None => Err("the operator has no timers".into()),
+        }
+    }
+    fn on_windows(&mut self, call: &Call) -> Result<(), String> {
+        match self.windows {
+            Some(handle) => self.instance.on_windows(handle, call),
+            None => Err("the operator does not work inside windows".into()),
         }
     }
     fn migrate(&mut self, of: (u32, u32), values: &Column) -> Result<Column, migrate::Failure> {
@@ -296,6 +323,7 @@ pub struct Opened<O> {
     migrate: Option<Rewrite<O>>,
     broadcast: Option<Fold<O>>,
     timers: Option<Handle<O>>,
+    windows: Option<HandleWindow<O>>,
 }
 
 impl<O: Operator> Opened<O> {
@@ -306,7 +334,7 @@ impl<O: Operator> Opened<O> {
     pub fn open(config: &str) -> Result<Self, String> {
         std::panic::set_hook(Box::new(tell_panic));
         let (instance, descriptor) = Instance::<O>::open(config)?;
-        Ok(Self { instance, descriptor, migrate: None, broadcast: None, timers: None })
+        Ok(Self { instance, descriptor, migrate: None, broadcast: None, timers: None, windows: None })
     }
 
     /// Makes this instance of the component the operator.
@@ -320,7 +348,11 @@ impl<O: Operator> Opened<O> {
         }
         crate::broadcast::check(self.broadcast.is_some(), &self.descriptor)?;
         timer::check(self.timers.is_some(), &self.descriptor)?;
-        let descriptor = self.descriptor.clone().into();
+        window::check(self.windows.is_some(), &self.descriptor)?;
+        let mut descriptor: WireDescriptor = self.descriptor.clone().into();
+        if self.windows.is_some() {
+            descriptor.windows = descriptors::WindowUse::Unmergeable;
+        }
         OPEN.with_borrow_mut(|open| *open = Some(Box::new(self)));
         Ok(descriptor)
     }
@@ -347,6 +379,14 @@ impl<O: OnTimer> Opened<O> {
     #[must_use]
     pub fn with_on_timer(self) -> Self {
         Self { timers: Some(O::on_timer), ..self }
+    }
+}
+
+impl<O: OnWindow> Opened<O> {
+    /// Has it work inside windows.
+    #[must_use]
+    pub fn with_on_window(self) -> Self {
+        Self { windows: Some(O::on_window), ..self }
     }
 }
 
@@ -391,6 +431,25 @@ pub fn on_timers(batch: TimerBatch) -> Result<(), TimersFailure> {
     });
     ROW.store(NO_ROW, Ordering::Relaxed);
     result.map_err(TimersFailure::Stop)
+}
+
+/// The exported `on-windows`.
+///
+/// # Errors
+/// The operator asks the host to stop.
+pub fn on_windows(batch: WindowBatch, firing: WireFiring) -> Result<(), WindowsFailure> {
+    let firing = match firing {
+        WireFiring::Early => Firing::Early,
+        WireFiring::OnTime => Firing::OnTime,
+        WireFiring::Late => Firing::Late,
+    };
+    let call = Call::of_windows(WindowColumns { starts_ms: batch.starts_ms, ends_ms: batch.ends_ms, firing });
+    let result = OPEN.with_borrow_mut(|open| match open {
+        Some(operator) => operator.on_windows(&call),
+        None => Err("on-windows was called before open".into()),
+    });
+    ROW.store(NO_ROW, Ordering::Relaxed);
+    result.map_err(WindowsFailure::Stop)
 }
 
 /// The exported `migrate`.

@@ -28,6 +28,7 @@ mod setup;
 mod text;
 mod timer;
 mod value;
+mod window;
 
 pub use broadcast::{Broadcast, BroadcastContext, Cached, OnBroadcast, ReadsBroadcast};
 pub use codec::{Codec, Json, Postcard};
@@ -50,6 +51,7 @@ pub use schema::schema;
 pub use setup::Setup;
 pub use timer::{AnyTimer, EventTimer, Fired, OnTimer, ProcessingTimer, Timer};
 pub use value::Value;
+pub use window::{Firing, OnWindow, Window};
 
 /// What [`export_operators!`] expands to; no part of the interface.
 #[cfg(target_arch = "wasm32")]

@@ -6,6 +6,7 @@ use crate::{
     host::{Host, Platform},
     reject,
     timer::FiredColumns,
+    window::WindowColumns,
 };
 use serde::de::DeserializeOwned;
 use std::cell::OnceCell;
@@ -19,6 +20,8 @@ pub(crate) struct Call {
     pub(crate) values: Column,
     /// Of timers: which ones.
     pub(crate) fired: Option<FiredColumns>,
+    /// Of windows: which ones.
+    pub(crate) windows: Option<WindowColumns>,
     keys: OnceCell<Column>,
     headers: OnceCell<HeaderColumn>,
 }
@@ -35,6 +38,19 @@ impl Call {
         Self { fired: Some(fired), ..Self::new(0, key_rows, times_ms, values) }
     }
 
+    /// Windows that fire: each has a key row of its own, and no value.
+    pub(crate) fn of_windows(windows: WindowColumns) -> Self {
+        let times_ms: Vec<i64> = windows.ends_ms.iter().map(|end_ms| end_ms.saturating_sub(1)).collect();
+        let key_rows: Vec<u32> = (0..times_ms.len() as u32).collect();
+        let values = Column { ends: vec![0; key_rows.len()], bytes: Vec::new(), absent: key_rows.clone() };
+        Self { windows: Some(windows), ..Self::new(0, key_rows, times_ms, values) }
+    }
+
+    /// Whether its rows are timers or windows.
+    pub(crate) fn has_no_values(&self) -> bool {
+        self.fired.is_some() || self.windows.is_some()
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.key_rows.len()
     }
@@ -44,7 +60,10 @@ impl Call {
         let rows = self.rows();
         let fired = self.fired.as_ref();
         let fits = |fired: &FiredColumns| fired.timers.len() == rows && fired.ids.len() == rows;
-        self.timestamps_ms.len() == rows && self.values.has_rows(rows) && fired.is_none_or(fits)
+        self.timestamps_ms.len() == rows
+            && self.values.has_rows(rows)
+            && fired.is_none_or(fits)
+            && self.windows.as_ref().is_none_or(|windows| windows.starts_ms.len() == rows)
     }
 
     pub(crate) fn key_row(&self, row: u32) -> u32 {

@@ -8,6 +8,7 @@ use crate::{
     host::{Host, Platform},
     record::Call,
     timer::{Fired, Handle},
+    window::{HandleWindow, Window},
 };
 
 /// An operator: a function from records and the state of their keys to effects.
@@ -83,6 +84,11 @@ impl<O: Operator> Instance<O> {
     /// Handles timers and stages what they do. The error asks the host to stop.
     pub(crate) fn on_timers(&mut self, handle: Handle<O>, call: &Call) -> Result<(), String> {
         self.each(call, |operator, Record { call, row }, ctx| handle(operator, &Fired { call, row }, ctx))
+    }
+
+    /// Handles windows that fire and stages what comes of them. The error asks the host to stop.
+    pub(crate) fn on_windows(&mut self, handle: HandleWindow<O>, call: &Call) -> Result<(), String> {
+        self.each(call, |operator, Record { call, row }, ctx| handle(operator, &Window { call, row }, ctx))
     }
 
     /// Does something with every row of a call.

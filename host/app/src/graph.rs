@@ -1,7 +1,7 @@
 //! From a resolved pipeline and what its operators say of themselves to a plan. Pure.
 
 use crate::config::{OperatorSpec, Place, Problem, Resolved, SourceSpec, id_of, nearest};
-use millstream_model::descriptor::{Descriptor, InputKind};
+use millstream_model::descriptor::{Descriptor, InputKind, WindowUse};
 use millstream_model::ids::{Digest, Generation, OperatorIndex, SinkIndex};
 use millstream_model::plan::{OperatorNode, Plan, SinkNode, SourceNode, Target};
 use std::collections::BTreeMap;
@@ -110,7 +110,12 @@ fn node(spec: &OperatorSpec, described: &Described) -> OperatorNode {
         generation: Generation(1),
         outputs: vec![Vec::new(); described.descriptor.outputs.len()],
         keyed: spec.keyed || described.descriptor.is_keyed(),
-        descriptor: described.descriptor.clone(),
+        descriptor: match spec.windows {
+            Some(windows) => windows.describe(described.descriptor.clone()),
+            None => described.descriptor.clone(),
+        },
+        windows: spec.windows,
+        late: Vec::new(),
         stage: 0,
         limits: spec.limits.clone(),
         on_error: spec.on_error,
@@ -122,6 +127,29 @@ fn node(spec: &OperatorSpec, described: &Described) -> OperatorNode {
 
 /// State without `key_by` is allowed to imply it only in words: whoever reads the file must see it.
 fn check_keyed(spec: &OperatorSpec, node: Option<&OperatorNode>) -> Result<(), Problem> {
+    let works_in = node.map(|node| node.descriptor.windows).unwrap_or_default();
+    if spec.windows.is_some() && works_in == WindowUse::None {
+        let text = format!(
+            "operator `{}` does not work inside windows, so that nothing would come of its `window`: it has to export `windows` (in Rust, `with OnWindow`)",
+            spec.id
+        );
+        return Err(Problem::new(&spec.place().field("window"), text));
+    }
+    if spec.windows.is_none() && works_in != WindowUse::None {
+        let text =
+            format!("operator `{}` works inside windows only: say which, as in `window: {{ tumbling: 1m }}`", spec.id);
+        return Err(Problem::new(&spec.place(), text));
+    }
+    let has_broadcast =
+        |node: &OperatorNode| node.descriptor.inputs.iter().any(|input| input.kind == InputKind::Broadcast);
+    if spec.windows.is_some() && node.is_some_and(has_broadcast) {
+        let text = format!("operator `{}` has a broadcast input, which belongs to no window", spec.id);
+        return Err(Problem::new(&spec.place().field("window"), text));
+    }
+    if spec.windows.is_some() && !spec.keyed {
+        let text = format!("operator `{}` has windows, which are kept per key: say `key_by: key`", spec.id);
+        return Err(Problem::new(&spec.place(), text));
+    }
     let needs = node.is_some_and(|node| node.descriptor.is_keyed());
     if needs && !spec.keyed {
         let text = format!("operator `{}` keeps state per key: say `key_by: key`", spec.id);
@@ -156,6 +184,9 @@ fn stage_of(operators: &[OperatorNode], from: &str) -> Option<u32> {
     operators.iter().find(|node| node.id == id_of(from)).map(|node| node.stage)
 }
 
+/// The host's own output of an operator in windows: records that are too late for them.
+const LATE: &str = "late";
+
 fn connect(
     sources: &mut [SourceNode],
     operators: &mut [OperatorNode],
@@ -172,6 +203,10 @@ fn connect(
         let text = format!("`{from}` is no source and no operator; a source has one output, without a name");
         return Err(Problem::new(place, text));
     };
+    if output == Some(LATE) && node.windows.is_some() {
+        node.late.push(target);
+        return Ok(());
+    }
     let names = &node.descriptor.outputs;
     let port = match output {
         None => 0,

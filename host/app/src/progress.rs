@@ -40,6 +40,8 @@ pub(crate) struct OperatorStatus {
     /// Timers that came due.
     pub(crate) timers: u64,
     pub(crate) refused: u64,
+    /// Records too late for all their windows.
+    pub(crate) late: u64,
     pub(crate) dropped: u64,
     pub(crate) calls: u64,
     pub(crate) calls_failed: u64,
@@ -83,6 +85,7 @@ impl Snapshot {
                 records_out: counters.records_out.get(),
                 timers: counters.timers.get(),
                 refused: counters.refused.get(),
+                late: counters.late.get(),
                 dropped: counters.dropped.get(),
                 calls: counters.calls.get(),
                 calls_failed: counters.calls_failed.get(),

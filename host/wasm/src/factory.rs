@@ -1,7 +1,7 @@
 //! From a module to operators: opening, describing, one instance per worker.
 
 use crate::allowance;
-use crate::check::{BROADCAST_INPUT, CONTEXT, Checked, MIGRATION, TIMERS, World};
+use crate::check::{BROADCAST_INPUT, CONTEXT, Checked, MIGRATION, TIMERS, WINDOWS, World};
 use crate::columnar::{CatalogEntryOut, Columnar, DescriptorOut, Instance};
 use crate::engine::Engine;
 use crate::error::LoadError;
@@ -15,7 +15,7 @@ use crate::schema::{self, Refusal, Violation};
 use crate::simple::{STATE, Simple};
 use crate::ticker::Ticker;
 use millstream_engine::ports::{OpenError, Operator, OperatorFactory};
-use millstream_model::descriptor::{Descriptor, InputDescriptor, InputKind, StateDescriptor, StateKind};
+use millstream_model::descriptor::{Descriptor, InputDescriptor, InputKind, StateDescriptor, StateKind, WindowUse};
 use millstream_model::ids::Digest;
 use millstream_model::limits::OperatorLimits;
 use std::sync::Arc;
@@ -150,7 +150,11 @@ fn check_exports(module: &Module, described: Descriptor) -> Result<Descriptor, S
         None if is_exported && module.catalog().len() == 1 => Err(format!(
             "the module exports `{BROADCAST_INPUT}`, but none of the operator's inputs is a broadcast input: no record would ever reach it"
         )),
-        _ => check_timers(module, &described).and_then(|()| check_migration(module, described)),
+        _ => {
+            check_timers(module, &described)?;
+            check_windows(module, &described)?;
+            check_migration(module, described)
+        }
     }
 }
 
@@ -164,6 +168,17 @@ fn check_timers(module: &Module, described: &Descriptor) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Whether a module can do something with windows, if its operator works in any.
+fn check_windows(module: &Module, described: &Descriptor) -> Result<(), String> {
+    let is_exported = module.inner.checked.exports_interface(WINDOWS);
+    if described.windows != WindowUse::None && !is_exported {
+        return Err(format!(
+            "it works inside windows, but the module does not export `{WINDOWS}`: nothing would come of them when they fire"
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a module can migrate what its operator says it does. One that exports `migration` for an operator with state that never asks for it has forgotten to say so; in a module of several
@@ -280,9 +295,12 @@ impl Configured {
         let broadcast = has_broadcast.then(broadcast).transpose()?;
         let has_timers = self.module.inner.checked.exports_interface(TIMERS);
         let on_timers = has_timers.then(|| probe.function(&instance, &mut store, "timers", "on-timers")).transpose()?;
+        let has_windows = self.module.inner.checked.exports_interface(WINDOWS);
+        let on_windows =
+            has_windows.then(|| probe.function(&instance, &mut store, "windows", "on-windows")).transpose()?;
         let arguments = (self.name.as_str(), &*self.config);
         let (described,): (Result<DescriptorOut, String>,) = call(&mut store, &open, arguments)?;
-        Ok((Instance { store, process, migrate, broadcast, on_timers }, described?))
+        Ok((Instance { store, process, migrate, broadcast, on_timers, on_windows }, described?))
     }
 
     /// What it says of itself, with what its module tells.
@@ -308,7 +326,7 @@ impl Configured {
         let instance = probe.instantiate(&mut store).map_err(|reason| self.error(reason))?;
         let process =
             probe.function(&instance, &mut store, "handler", "process").map_err(|reason| self.error(reason))?;
-        Ok(Instance { store, process, migrate: None, broadcast: None, on_timers: None })
+        Ok(Instance { store, process, migrate: None, broadcast: None, on_timers: None, on_windows: None })
     }
 }
 

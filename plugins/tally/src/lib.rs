@@ -3,7 +3,10 @@
 //! Intervals are `every_ms` long, from 1970 on. When the watermark comes to the end of one, each key that has records in it gives one record
 //! `{"start_ms": …, "records": …}` with the end as its timestamp. What comes later than that is told in a record of its own.
 
-use millstream_sdk::{Context, EventTimer, Fired, Map, OnTimer, Operator, Output, Record, Result, Setup, State, Timer, export_operators, stop};
+use millstream_sdk::{
+    Context, EventTimer, Fired, Map, OnTimer, Operator, Output, Record, Result, Setup, State, Timer, export_operators,
+    stop,
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Deserialize)]

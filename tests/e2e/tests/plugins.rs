@@ -36,7 +36,18 @@ fn every_plugin_passes_the_tests_of_its_pipeline() -> Result<()> {
     tested.sort();
     assert_eq!(
         tested,
-        ["count", "count-simple", "deduplicate", "even-sum", "filter-json", "split", "sum-by-key", "tally", "top-n"]
+        [
+            "count",
+            "count-simple",
+            "deduplicate",
+            "even-sum",
+            "filter-json",
+            "split",
+            "sum-by-key",
+            "tally",
+            "top-n",
+            "window-tally"
+        ]
     );
     Ok(())
 }

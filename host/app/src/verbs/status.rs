@@ -46,7 +46,10 @@ pub(crate) fn status(reading: &Reading) -> Outcome<()> {
     }
     for (kind, columns) in [
         ("sources", &["records", "bytes", "lag"][..]),
-        ("operators", &["records_in", "records_out", "timers", "refused", "dropped", "busy_ms", "state_bytes"][..]),
+        (
+            "operators",
+            &["records_in", "records_out", "timers", "refused", "late", "dropped", "busy_ms", "state_bytes"][..],
+        ),
         ("sinks", &["records"][..]),
     ] {
         let mut table = Table::new();

@@ -8,6 +8,7 @@
 mod clocked;
 mod model;
 mod operators;
+mod windows;
 mod world;
 
 /// Seeds of a run that names no other number.
@@ -35,6 +36,16 @@ fn for_each_seed(test: fn(u64) -> Result<u64, String>) {
 #[test]
 fn event_timers_do_the_same_whatever_is_cut_shared_lost_and_restarted() {
     for_each_seed(world::run);
+}
+
+#[test]
+fn windows_on_time_are_put_out_once_each_whatever_is_cut_shared_lost_and_restarted() {
+    for_each_seed(windows::run_on_time);
+}
+
+#[test]
+fn late_records_are_folded_or_put_out_as_late_and_none_is_counted_twice() {
+    for_each_seed(windows::run_late);
 }
 
 #[test]

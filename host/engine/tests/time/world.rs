@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-const TIMEOUT_MS: u64 = 15_000;
+pub(crate) const TIMEOUT_MS: u64 = 15_000;
 
 /// Starts until nothing fails any more, and those that are enough then.
 const RUNS: u64 = 6;
@@ -83,6 +83,14 @@ impl World {
         };
         let settings = CommitterSettings { transaction_timeout_ms: TIMEOUT_MS, ..CommitterSettings::default() };
         run_pipeline(Arc::clone(plan), ports, identity(plan), settings, control)
+    }
+
+    /// Nothing is left in the store of keys that have nothing to wait for any more.
+    pub(crate) fn check_no_state(&self, what: &str) -> Result<(), String> {
+        match self.disk.cells().len() {
+            0 => Ok(()),
+            cells => Err(format!("{cells} cells of `{what}` are left behind")),
+        }
     }
 
     /// Keys and values that a reader of committed records finds in a sink's topic.

@@ -1,7 +1,7 @@
 use wit_parser::{InterfaceId, Resolve, SourceMap};
 
 /// The contract's own files; the only copy.
-const OPERATOR: [(&str, &str); 13] = [
+const OPERATOR: [(&str, &str); 14] = [
     ("broadcast-input.wit", include_str!("../../../../wit/operator/broadcast-input.wit")),
     ("broadcast-state.wit", include_str!("../../../../wit/operator/broadcast-state.wit")),
     ("context.wit", include_str!("../../../../wit/operator/context.wit")),
@@ -14,6 +14,7 @@ const OPERATOR: [(&str, &str); 13] = [
     ("state.wit", include_str!("../../../../wit/operator/state.wit")),
     ("timers.wit", include_str!("../../../../wit/operator/timers.wit")),
     ("types.wit", include_str!("../../../../wit/operator/types.wit")),
+    ("windows.wit", include_str!("../../../../wit/operator/windows.wit")),
     ("world.wit", include_str!("../../../../wit/operator/world.wit")),
 ];
 const RECORD_OPERATOR: [(&str, &str); 1] =

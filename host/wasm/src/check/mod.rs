@@ -40,7 +40,8 @@ pub(crate) const CONTEXT: &str = "millstream:operator/context";
 pub(crate) const MIGRATION: &str = "millstream:operator/migration@0.1.0";
 pub(crate) const BROADCAST_INPUT: &str = "millstream:operator/broadcast-input@0.1.0";
 pub(crate) const TIMERS: &str = "millstream:operator/timers@0.1.0";
-const OPTIONAL_EXPORTS: [&str; 3] = [MIGRATION, BROADCAST_INPUT, TIMERS];
+pub(crate) const WINDOWS: &str = "millstream:operator/windows@0.1.0";
+const OPTIONAL_EXPORTS: [&str; 4] = [MIGRATION, BROADCAST_INPUT, TIMERS, WINDOWS];
 
 /// What a checked component imports and exports: names of interfaces, with the functions used of each.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use super::described::{
 };
 use crate::inspect::Property;
 use millstream_model::descriptor::{
-    Descriptor, InputDescriptor, InputKind, StateDescriptor, StateKind, TimerClock, TimerDescriptor, Ttl, TtlClock,
-    TtlRefresh,
+    self as model, Descriptor, InputDescriptor, InputKind, StateDescriptor, StateKind, TimerClock, TimerDescriptor,
+    Ttl, TtlClock, TtlRefresh,
 };
 
 /// Outputs that every operator has by itself.
@@ -23,14 +23,19 @@ impl DescriptorOut {
         check_names("state", self.states.iter().map(|state| &state.name))?;
         check_names("timer", self.timers.iter().map(|timer| &timer.name))?;
         check_outputs(self.outputs.iter().map(|output| &output.name))?;
-        if self.windows != WindowUse::None {
-            return Err(unsupported("work inside windows"));
+        if self.windows != WindowUse::None && !self.timers.is_empty() {
+            return Err("it works inside windows and has timers: of a window, the host keeps the time".to_owned());
         }
         Ok(Descriptor {
             inputs: self.inputs.into_iter().map(InputOut::checked).collect(),
             outputs: self.outputs.into_iter().map(|output| output.name).collect(),
             states: self.states.into_iter().map(StateOut::checked).collect::<Result<_, _>>()?,
             timers: self.timers.into_iter().map(TimerOut::checked).collect(),
+            windows: match self.windows {
+                WindowUse::None => model::WindowUse::None,
+                WindowUse::Unmergeable => model::WindowUse::Unmergeable,
+                WindowUse::Mergeable => model::WindowUse::Mergeable,
+            },
             reads_watermark: false,
         })
     }
@@ -125,10 +130,6 @@ impl From<StateKindOut> for StateKind {
             StateKindOut::Broadcast => Self::Broadcast,
         }
     }
-}
-
-fn unsupported(what: &str) -> String {
-    format!("{what} is not supported by this version of the host")
 }
 
 /// Names that are the host's own are not given to outputs.

@@ -5,6 +5,7 @@ mod descriptor;
 mod imports;
 mod state;
 mod timers;
+mod windows;
 mod wire;
 
 pub(crate) use described::{CatalogEntryOut, DescriptorOut};
@@ -45,6 +46,8 @@ pub(crate) struct Instance {
     pub(crate) broadcast: Option<Func>,
     /// The optional export `timers.on-timers`.
     pub(crate) on_timers: Option<Func>,
+    /// The optional export `windows.on-windows`.
+    pub(crate) on_windows: Option<Func>,
 }
 
 impl Columnar {
@@ -126,6 +129,18 @@ impl Operator for Columnar {
         let (limit_ms, rows) = (call.time_limit_ms, call.batch.len());
         let running = self.configured.ticker().run();
         let returned = instance.fire(call, limit_ms);
+        drop(running);
+        self.finish(instance, returned, (rows, limit_ms))
+    }
+
+    fn on_windows(&mut self, call: Box<Call>) -> (Box<Call>, Result<(), CallError>) {
+        let mut instance = match self.instance() {
+            Ok(instance) => instance,
+            Err(error) => return (call, Err(error)),
+        };
+        let (limit_ms, rows) = (call.time_limit_ms, call.batch.len());
+        let running = self.configured.ticker().run();
+        let returned = instance.fire_windows(call, limit_ms);
         drop(running);
         self.finish(instance, returned, (rows, limit_ms))
     }

@@ -1,6 +1,6 @@
 //! The contract's types as they cross the boundary. Columns from the guest stay in its memory; columns to it are lent.
 
-use millstream_engine::call::{EntryPage, MapRange, OutputColumns};
+use millstream_engine::call::{EntryPage, MapRange, OutputColumns, WindowFiring};
 use millstream_model::column::{BytesColumn, ColumnError};
 use millstream_model::column_ref::ColumnRef;
 use std::sync::Arc;
@@ -41,6 +41,37 @@ pub(super) struct TimersIn<'a> {
     pub(super) ids: &'a [u64],
     #[component(name = "times-ms")]
     pub(super) times_ms: &'a [i64],
+}
+
+#[derive(ComponentType, Lower, Debug, Clone, Copy)]
+#[component(record)]
+pub(super) struct WindowsIn<'a> {
+    #[component(name = "starts-ms")]
+    pub(super) starts_ms: &'a [i64],
+    #[component(name = "ends-ms")]
+    pub(super) ends_ms: &'a [i64],
+}
+
+#[derive(ComponentType, Lower, Debug, Clone, Copy, PartialEq, Eq)]
+#[component(enum)]
+#[repr(u8)]
+pub(super) enum FiringIn {
+    #[component(name = "early")]
+    Early,
+    #[component(name = "on-time")]
+    OnTime,
+    #[component(name = "late")]
+    Late,
+}
+
+impl From<WindowFiring> for FiringIn {
+    fn from(firing: WindowFiring) -> Self {
+        match firing {
+            WindowFiring::Early => Self::Early,
+            WindowFiring::OnTime => Self::OnTime,
+            WindowFiring::Late => Self::Late,
+        }
+    }
 }
 
 /// A column that answers a request.

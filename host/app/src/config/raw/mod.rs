@@ -5,7 +5,7 @@ mod settings;
 mod sink;
 mod source;
 
-pub(crate) use operator::{Declare, Limits, NullKey, OnError, Operator, OutputWatermark};
+pub(crate) use operator::{Declare, Limits, NullKey, OnError, Operator, OutputWatermark, Window};
 pub(crate) use settings::{Batch, Checkpoint, Commit, State};
 pub(crate) use sink::{Create, DeadLetters, Sink};
 pub(crate) use source::{DataLoss, Isolation, MissingFile, Nexmark, NexmarkKey, Source, Timestamp};

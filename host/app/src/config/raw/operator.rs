@@ -28,6 +28,8 @@ pub(crate) struct Operator {
     pub(crate) null_key: Option<NullKey>,
     /// That the timestamps of its outputs say what time it is to those behind it, and what is expected of their order.
     pub(crate) watermark: Option<OutputWatermark>,
+    /// The windows that it works in.
+    pub(crate) window: Option<Window>,
     /// What a module of the simple world does not say itself.
     pub(crate) declare: Option<Declare>,
 }
@@ -38,6 +40,24 @@ pub(crate) struct Operator {
 pub(crate) struct OutputWatermark {
     /// How much earlier than the latest before it an output may be.
     pub(crate) disorder: Scalar,
+}
+
+/// Windows of an operator, kept by the host: one of `tumbling` and `sliding`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Window {
+    /// Windows one after the other: their length.
+    pub(crate) tumbling: Option<Scalar>,
+    /// Windows that overlap: their length.
+    pub(crate) sliding: Option<Scalar>,
+    /// Of sliding windows: the time from the beginning of one to that of the next.
+    pub(crate) every: Option<Scalar>,
+    /// Where windows begin, counted from 1970 UTC: `-2h` for days at +02:00. None by default.
+    pub(crate) offset: Option<Scalar>,
+    /// How long after its end a window still takes records, and fires again; not at all by default.
+    pub(crate) lateness: Option<Scalar>,
+    /// How long after its first record since it last fired a window fires early, on the wall clock; never by default.
+    pub(crate) early: Option<Scalar>,
 }
 
 /// What a module of the simple world does not say itself.

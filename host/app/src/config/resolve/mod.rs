@@ -5,6 +5,7 @@ mod settings;
 mod sink;
 mod source;
 mod time;
+mod window;
 
 pub(crate) use operator::OperatorSpec;
 pub(crate) use settings::CheckpointSpec;

@@ -1,8 +1,10 @@
 use super::settings::{HOUR_MS, positive, size, time_ms, time_us, within};
+use super::window::windowing;
 use crate::config::raw::{self, OnError, Scalar};
 use crate::config::{Place, Problem};
 use millstream_model::limits::{BatchLimits, OperatorLimits};
 use millstream_model::plan::{CommitSettings, ErrorPolicy, NullKeyPolicy, OutputTime};
+use millstream_model::window::Windowing;
 use millstream_wasm::Declared;
 use std::ops::RangeInclusive;
 
@@ -31,6 +33,7 @@ pub(crate) struct OperatorSpec {
     pub(crate) retries: u32,
     pub(crate) null_key: NullKeyPolicy,
     pub(crate) output_time: Option<OutputTime>,
+    pub(crate) windows: Option<Windowing>,
     /// For a module of the simple world only.
     pub(crate) declared: Option<Declared>,
 }
@@ -76,6 +79,7 @@ pub(super) fn operator(id: &str, raw: &raw::Operator, has_dead_letters: bool) ->
             Some(raw::NullKey::Empty) => NullKeyPolicy::Empty,
         },
         output_time: raw.watermark.as_ref().map(|watermark| output_time(watermark, &place)).transpose()?,
+        windows: raw.window.as_ref().map(|window| windowing(id, window, &place.field("window"))).transpose()?,
         declared: raw.declare.as_ref().map(|declare| declared(declare, &place.field("declare"))).transpose()?,
     })
 }
