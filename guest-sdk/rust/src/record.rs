@@ -39,6 +39,7 @@ impl Call {
     }
 
     /// Windows that fire: each has a key row of its own, and no value.
+    #[cfg(target_arch = "wasm32")]
     pub(crate) fn of_windows(windows: WindowColumns) -> Self {
         let times_ms: Vec<i64> = windows.ends_ms.iter().map(|end_ms| end_ms.saturating_sub(1)).collect();
         let key_rows: Vec<u32> = (0..times_ms.len() as u32).collect();

@@ -8,7 +8,6 @@ use crate::{
     host::{Host, Platform},
     record::Call,
     timer::{Fired, Handle},
-    window::{HandleWindow, Window},
 };
 
 /// An operator: a function from records and the state of their keys to effects.
@@ -87,8 +86,11 @@ impl<O: Operator> Instance<O> {
     }
 
     /// Handles windows that fire and stages what comes of them. The error asks the host to stop.
-    pub(crate) fn on_windows(&mut self, handle: HandleWindow<O>, call: &Call) -> Result<(), String> {
-        self.each(call, |operator, Record { call, row }, ctx| handle(operator, &Window { call, row }, ctx))
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn on_windows(&mut self, handle: crate::window::HandleWindow<O>, call: &Call) -> Result<(), String> {
+        self.each(call, |operator, Record { call, row }, ctx| {
+            handle(operator, &crate::window::Window { call, row }, ctx)
+        })
     }
 
     /// Does something with every row of a call.

@@ -3,7 +3,6 @@
 use crate::{
     Context, Operator, Result,
     buffer::StateBuffer,
-    descriptor::Descriptor,
     host::{Host, Platform},
     record::Call,
 };
@@ -162,7 +161,8 @@ pub trait OnTimer: Operator {
 pub(crate) type Handle<O> = fn(&O, &Fired<'_>, &mut Context<'_>) -> Result<()>;
 
 /// Whether an operator that has timers can handle them.
-pub(crate) fn check(is_handled: bool, descriptor: &Descriptor) -> Result<(), String> {
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn check(is_handled: bool, descriptor: &crate::descriptor::Descriptor) -> Result<(), String> {
     match descriptor.timers.first() {
         Some(timer) if !is_handled => Err(format!(
             "the operator declares the timer \"{}\" and is exported without `with OnTimer`: nothing would handle it when it fires",

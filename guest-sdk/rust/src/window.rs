@@ -1,6 +1,6 @@
 //! Windows: what an operator makes of one that fires.
 
-use crate::{Context, Operator, Result, descriptor::Descriptor, record::Call};
+use crate::{Context, Operator, Result, record::Call};
 
 /// Why a window fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,10 +55,12 @@ pub trait OnWindow: Operator {
 }
 
 /// How an operator handles a window.
+#[cfg(target_arch = "wasm32")]
 pub(crate) type HandleWindow<O> = fn(&O, &Window<'_>, &mut Context<'_>) -> Result<()>;
 
 /// Whether an operator that works inside windows keeps to what is possible there.
-pub(crate) fn check(is_windowed: bool, descriptor: &Descriptor) -> Result<(), String> {
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn check(is_windowed: bool, descriptor: &crate::descriptor::Descriptor) -> Result<(), String> {
     match descriptor.timers.first() {
         Some(timer) if is_windowed => Err(format!(
             "the operator works inside windows and declares the timer \"{}\": of a window, the host keeps the time",
