@@ -69,6 +69,11 @@ struct Guide;
 #[doc = include_str!("../../../docs/event-time.md")]
 struct EventTimes;
 
+/// Likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/windows.md")]
+struct WindowsPage;
+
 /// And those of the page about state.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/state.md")]
