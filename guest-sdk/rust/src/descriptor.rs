@@ -94,6 +94,7 @@ impl Eq for Touch {}
 
 impl Descriptor {
     /// Whether every record that is no broadcast belongs to a key.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn is_keyed(&self) -> bool {
         !self.timers.is_empty() || self.states.iter().any(|state| state.kind != Kind::Broadcast)
     }

@@ -40,6 +40,7 @@ pub mod migration_bindings {
     wit_bindgen::generate!({
         path: "../../wit/operator",
         inline: "package millstream:sdk; world migrating { export millstream:operator/migration@0.1.0; }",
+        generate_all,
         world: "millstream:sdk/migrating",
         pub_export_macro: true,
         export_macro_name: "export_migration",
@@ -53,6 +54,7 @@ pub mod broadcast_bindings {
     wit_bindgen::generate!({
         path: "../../wit/operator",
         inline: "package millstream:sdk; world listening { export millstream:operator/broadcast-input@0.1.0; }",
+        generate_all,
         world: "millstream:sdk/listening",
         pub_export_macro: true,
         export_macro_name: "export_broadcast_input",
@@ -66,6 +68,7 @@ pub mod timers_bindings {
     wit_bindgen::generate!({
         path: "../../wit/operator",
         inline: "package millstream:sdk; world firing { export millstream:operator/timers@0.1.0; }",
+        generate_all,
         world: "millstream:sdk/firing",
         pub_export_macro: true,
         export_macro_name: "export_timers",
@@ -79,6 +82,7 @@ pub mod windows_bindings {
     wit_bindgen::generate!({
         path: "../../wit/operator",
         inline: "package millstream:sdk; world windowed { export millstream:operator/windows@0.1.0; }",
+        generate_all,
         world: "millstream:sdk/windowed",
         pub_export_macro: true,
         export_macro_name: "export_windows",

@@ -31,7 +31,8 @@ pub enum Firing {
 ///     fn process(&self, record: &Record, ctx: &mut Context) -> Result<()> {
 ///         let amount: u64 = record.text()?.parse()?;
 ///         let before = self.sum.get(ctx)?.unwrap_or_default();
-///         self.sum.set(ctx, &(before + amount))
+///         self.sum.set(ctx, &(before + amount));
+///         Ok(())
 ///     }
 /// }
 ///

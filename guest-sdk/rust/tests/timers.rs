@@ -179,7 +179,10 @@ impl Operator for Deaf {
 
 fn complaint(of: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(of)).unwrap_err();
-    panic.downcast::<String>().map(|text| *text).unwrap()
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => (*panic.downcast::<&str>().unwrap()).to_owned(),
+    }
 }
 
 #[test]

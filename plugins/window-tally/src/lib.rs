@@ -28,7 +28,8 @@ impl Operator for WindowTally {
 
     fn process(&self, _: &Record, ctx: &mut Context) -> Result<()> {
         let before = self.count.get(ctx)?.unwrap_or(0);
-        self.count.set(ctx, &(before + 1))
+        self.count.set(ctx, &(before + 1));
+        Ok(())
     }
 }
 
