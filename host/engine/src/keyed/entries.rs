@@ -15,7 +15,7 @@ pub struct MapRange<'a> {
 }
 
 impl MapRange<'_> {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.end.is_some_and(|end| end <= self.start)
     }
 }

@@ -101,7 +101,7 @@ impl KeyedState {
         range: MapRange<'_>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Fault> {
-        let Some(at) = self.slot_of(of.key_row) else { return Ok(()) };
+        let Some(at) = self.slot_of(of.key_row).filter(|_| !range.is_empty()) else { return Ok(()) };
         if let Some(entries) = self.slots.entries(at, of.state).filter(|entries| entries.covers(range)) {
             let lives = self.lives(of.state);
             entries.visit(range, &mut |key, held| lives.live(held, of.user_key).is_none_or(|value| visit(key, value)));

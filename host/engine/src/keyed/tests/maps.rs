@@ -48,6 +48,15 @@ fn a_small_map_is_read_once_and_then_known_as_a_whole() {
 }
 
 #[test]
+fn an_empty_range_is_empty_whatever_is_known() {
+    let mut rig = stored(3);
+    for (start, end) in [(&b""[..], &b""[..]), (b"b", b""), (b"b", b"a")] {
+        assert_eq!(scan(&mut rig, start, Some(end), true, 10), [0u32; 0]);
+        assert_eq!(scan(&mut rig, start, Some(end), false, 10), [0u32; 0]);
+    }
+}
+
+#[test]
 fn of_a_large_map_only_what_is_asked_for_is_read() {
     let mut rig = stored(100_000);
     let before = rig.store.cells_read();
