@@ -226,8 +226,8 @@ fn a_broadcast_record_that_fails_changes_nothing() {
     let mut rules = driver("rules", &Arc::default());
     rule(&mut rules, "fruit", Some("apple")).unwrap();
     assert_eq!(rule(&mut rules, "fruit", Some("bad")).unwrap().rejections, [(0, "a bad rule".to_owned())]);
-    let trap = rule(&mut rules, "fruit", Some("panic"));
-    assert!(matches!(&trap, Err(CallError::Trap { reason, .. }) if reason.contains("a rule that panics")), "{trap:?}");
+    let panic = rule(&mut rules, "fruit", Some("panic"));
+    assert!(matches!(&panic, Err(CallError::Panic { text, .. }) if text.contains("a rule that panics")), "{panic:?}");
     assert_eq!(rules.process(&[record("k", "fruit")]).unwrap().texts().len(), 1);
 }
 

@@ -77,7 +77,7 @@ fn a_timer_that_cannot_be_handled_is_refused_alone_or_fails_the_call() {
     assert!(effects.rejections[1].1.contains("no value to forward"), "{:?}", effects.rejections);
     let failed = alarms.fire(&[("a", 0, 0, 1), ("d", 0, 0, 14)]).unwrap_err();
     match failed {
-        CallError::Trap { reason, .. } => assert!(reason.contains("a very unlucky time"), "{reason}"),
+        CallError::Panic { text, .. } => assert!(text.contains("a very unlucky time"), "{text}"),
         other => panic!("{other:?}"),
     }
     // Nothing of it is left, and the next instance goes on.
