@@ -27,26 +27,59 @@ impl Description {
 pub(super) fn describe(client: &Client, topic: &str, wait_ms: u64) -> Description {
     let Ok(topic) = CString::new(topic) else { return Description::default() };
     let mut names = [topic.as_ptr()];
-    // SAFETY: every object is made here, used while it lives, and destroyed once; strings are copied before their owner goes.
+    let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+    let send = |options, queue| {
+        // SAFETY: the names live longer than the collection, which is destroyed once; options and queue are live.
+        unsafe {
+            let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+            sys::rd_kafka_DescribeTopics(client.as_ptr(), topics, options, queue);
+            sys::rd_kafka_TopicCollection_destroy(topics);
+        }
+    };
+    // SAFETY: the event is live.
+    ask(client, kind, wait_ms, send, |event| unsafe { description_of(event) }).flatten().unwrap_or_default()
+}
+
+/// Whether the user may read and write the offsets of a group; true if the brokers do not tell.
+pub(super) fn may_use_group(client: &Client, group: &str, wait_ms: u64) -> bool {
+    let Ok(group) = CString::new(group) else { return true };
+    let mut names = [group.as_ptr()];
+    let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
+    let send = |options, queue| {
+        // SAFETY: the names, options and queue are live.
+        unsafe {
+            sys::rd_kafka_DescribeConsumerGroups(client.as_ptr(), names.as_mut_ptr(), names.len(), options, queue);
+        }
+    };
+    // SAFETY: the event is live.
+    ask(client, kind, wait_ms, send, |event| unsafe { may_use(event) }).unwrap_or(true)
+}
+
+/// Sends a request of the admin interface that asks what the user may do as well, and reads the answer; none if none comes in time.
+fn ask<T>(
+    client: &Client,
+    kind: sys::rd_kafka_admin_op_t,
+    wait_ms: u64,
+    send: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
+    read: impl FnOnce(*mut sys::rd_kafka_event_t) -> T,
+) -> Option<T> {
+    // SAFETY: every object is made here, used while it lives, and destroyed once; what is read is copied before the event goes.
     unsafe {
         let queue = sys::rd_kafka_queue_new(client.as_ptr());
-        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
-        let options =
-            sys::rd_kafka_AdminOptions_new(client.as_ptr(), sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        let options = sys::rd_kafka_AdminOptions_new(client.as_ptr(), kind);
         let refused = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
         if !refused.is_null() {
             sys::rd_kafka_error_destroy(refused);
         }
-        sys::rd_kafka_DescribeTopics(client.as_ptr(), topics, options, queue);
+        send(options, queue);
         let event = sys::rd_kafka_queue_poll(queue, timeout(wait_ms));
-        let found = if event.is_null() { None } else { description_of(event) };
+        let found = if event.is_null() { None } else { Some(read(event)) };
         if !event.is_null() {
             sys::rd_kafka_event_destroy(event);
         }
         sys::rd_kafka_AdminOptions_destroy(options);
-        sys::rd_kafka_TopicCollection_destroy(topics);
         sys::rd_kafka_queue_destroy(queue);
-        found.unwrap_or_default()
+        found
     }
 }
 
@@ -74,31 +107,6 @@ unsafe fn description_of(event: *mut sys::rd_kafka_event_t) -> Option<Descriptio
             false => std::slice::from_raw_parts(operations, count).to_vec(),
         };
         Some(Description { id, operations })
-    }
-}
-
-/// Whether the user may read and write the offsets of a group; true if the brokers do not tell.
-pub(super) fn may_use_group(client: &Client, group: &str, wait_ms: u64) -> bool {
-    let Ok(group) = CString::new(group) else { return true };
-    let mut names = [group.as_ptr()];
-    // SAFETY: every object is made here, used while it lives, and destroyed once.
-    unsafe {
-        let queue = sys::rd_kafka_queue_new(client.as_ptr());
-        let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-        let options = sys::rd_kafka_AdminOptions_new(client.as_ptr(), kind);
-        let refused = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
-        if !refused.is_null() {
-            sys::rd_kafka_error_destroy(refused);
-        }
-        sys::rd_kafka_DescribeConsumerGroups(client.as_ptr(), names.as_mut_ptr(), names.len(), options, queue);
-        let event = sys::rd_kafka_queue_poll(queue, timeout(wait_ms));
-        let may = event.is_null() || may_use(event);
-        if !event.is_null() {
-            sys::rd_kafka_event_destroy(event);
-        }
-        sys::rd_kafka_AdminOptions_destroy(options);
-        sys::rd_kafka_queue_destroy(queue);
-        may
     }
 }
 

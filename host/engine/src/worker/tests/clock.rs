@@ -5,13 +5,15 @@ use crate::fakes::FakeOperator;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicI64;
 
-/// A clock that is a millisecond later every time it is asked.
-#[derive(Default)]
-struct Ticking(AtomicI64);
+/// A clock that is so many milliseconds later every time it is asked.
+struct Stepping {
+    now_ms: AtomicI64,
+    by_ms: i64,
+}
 
-impl Clock for Ticking {
+impl Clock for Stepping {
     fn now_ms(&self) -> i64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
+        self.now_ms.fetch_add(self.by_ms, Ordering::Relaxed)
     }
 
     fn monotonic_ms(&self) -> u64 {
@@ -45,11 +47,17 @@ fn watching(seen: &Seen, fails: fn(usize, bool) -> bool) -> Arc<dyn OperatorFact
     Arc::new(FakeOperator::new(descriptor, work))
 }
 
-/// Runs 300 records of the first worker, 50 a poll, to their end.
+/// Runs 300 records of the first worker, 50 a poll, to their end; each poll is a millisecond later.
 fn run(plan: &Arc<Plan>, fails: fn(usize, bool) -> bool) -> BTreeMap<i64, Vec<(bool, usize, i64)>> {
+    run_by(plan, 1, fails)
+}
+
+/// As [`run`], each poll so many milliseconds later.
+fn run_by(plan: &Arc<Plan>, by_ms: i64, fails: fn(usize, bool) -> bool) -> BTreeMap<i64, Vec<(bool, usize, i64)>> {
     let seen = Seen::default();
+    let clock = Arc::new(Stepping { now_ms: AtomicI64::new(1_000), by_ms });
     let numbers = |worker: u32| Numbers::new(worker, if worker == 0 { 300 } else { 0 }, 50);
-    let crew = start_by(plan, Arc::<Ticking>::default(), numbers, INBOX_BYTES_MAX, &watching(&seen, fails));
+    let crew = start_by(plan, clock, numbers, INBOX_BYTES_MAX, &watching(&seen, fails));
     crew.wait_for_end();
     crew.cut(true);
     crew.stop();
@@ -99,26 +107,8 @@ fn parts_searched_behind_the_exchange_show_the_clock_of_the_sender() {
 
 #[test]
 fn a_clock_that_goes_back_does_not_for_an_operator() {
-    struct Back(AtomicI64);
-    impl Clock for Back {
-        fn now_ms(&self) -> i64 {
-            self.0.fetch_sub(7, Ordering::Relaxed)
-        }
-
-        fn monotonic_ms(&self) -> u64 {
-            0
-        }
-
-        fn pause(&self, _: u64) {}
-    }
-    let seen = Seen::default();
     let plan = plan(vec![node(true, 1, Target::Sink(OUT))], 1);
-    let clock = Arc::new(Back(AtomicI64::new(1_000)));
-    let numbers = |worker| Numbers::new(worker, 300, 50);
-    let crew = start_by(&plan, clock, numbers, INBOX_BYTES_MAX, &watching(&seen, |_, _| false));
-    crew.wait_for_end();
-    crew.cut(true);
-    crew.stop();
-    let all: Vec<_> = seen.lock().unwrap().values().flatten().map(|(_, _, now_ms)| *now_ms).collect();
+    let seen = run_by(&plan, -7, |_, _| false);
+    let all: Vec<_> = seen.values().flatten().map(|(_, _, now_ms)| *now_ms).collect();
     assert_eq!(all, vec![all[0]; 300]);
 }
